@@ -1,0 +1,1 @@
+"""How other systems ask and are told."""

@@ -1,0 +1,258 @@
+"""The error tree: what can go wrong, who must act, whether trying again can help.
+
+    PathlaneError
+    ├── InputError                 the asker must change something; never retried
+    │   ├── InvalidRequest
+    │   ├── BodyTooLarge
+    │   ├── UnknownEndpoint
+    │   ├── IdempotencyConflict
+    │   ├── NotFound
+    │   ├── NotAllowed
+    │   └── ImageRefused
+    │       ├── UnknownScheme
+    │       ├── ReferenceForbidden
+    │       ├── ImageMissing
+    │       ├── ImageUnreadable
+    │       ├── ImageTooLarge
+    │       ├── UnsupportedImage
+    │       ├── UnsupportedTransferSyntax
+    │       └── RegionOutside
+    ├── TransientError             retried, with backoff
+    │   ├── FetchFailed
+    │   ├── SlotTimeout
+    │   ├── GpuOutOfMemory
+    │   ├── EngineStopped
+    │   ├── StoreUnavailable
+    │   └── BrokerUnavailable
+    ├── EngineError                the operator must act; not retried
+    │   ├── ModelUnavailable
+    │   └── PromptUnreadable
+    ├── SchemaOutdated             the operator must migrate
+    ├── AttemptError               something about this attempt, not about the case
+    │   ├── LeaseLost
+    │   ├── AttemptsExhausted
+    │   └── InternalError
+    └── AddressRefused             an outgoing request the operator's list does not allow
+
+A class's docstring is what a caller may see. Nothing raised here ever carries a question, a path, an
+image name, or a name of a person: `detail` is for numbers and names of formats.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PathlaneError(Exception):
+    """Something went wrong."""
+
+    code: ClassVar[str] = "error"
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, detail: str = "") -> None:
+        self.detail = detail
+        super().__init__(self.public)
+
+    @property
+    def public(self) -> str:
+        """One or two sentences that are safe to show to whoever asked."""
+        sentence = (type(self).__doc__ or "").strip()
+        return f"{sentence} {self.detail}".strip() if self.detail else sentence
+
+
+class InputError(PathlaneError):
+    """The request cannot be carried out as it stands."""
+
+    code = "input_error"
+
+
+class InvalidRequest(InputError):
+    """The request is not valid."""
+
+    code = "invalid_request"
+
+    def __init__(self, problems: tuple[tuple[str, str], ...]) -> None:
+        #: (field, what is wrong with it); never the value that was sent
+        self.problems = problems
+        super().__init__("; ".join(f"{field}: {reason}" for field, reason in problems))
+
+
+class BodyTooLarge(InputError):
+    """The body is larger than this server accepts."""
+
+    code = "body_too_large"
+
+
+class UnknownEndpoint(InputError):
+    """No such endpoint, or it no longer takes events."""
+
+    code = "unknown_endpoint"
+
+
+class IdempotencyConflict(InputError):
+    """This idempotency key was used before with another request."""
+
+    code = "idempotency_conflict"
+
+
+class NotFound(InputError):
+    """There is nothing under this id."""
+
+    code = "not_found"
+
+
+class NotAllowed(InputError):
+    """A valid API key is needed."""
+
+    code = "not_allowed"
+
+
+class ImageRefused(InputError):
+    """The image was refused."""
+
+    code = "image_refused"
+
+
+class UnknownScheme(ImageRefused):
+    """Image references of this kind are not supported."""
+
+    code = "unknown_scheme"
+
+
+class ReferenceForbidden(ImageRefused):
+    """The image reference points outside what this server may open."""
+
+    code = "reference_forbidden"
+
+
+class ImageMissing(ImageRefused):
+    """There is no image under this reference."""
+
+    code = "image_missing"
+
+
+class ImageUnreadable(ImageRefused):
+    """The image is damaged or not what it claims to be."""
+
+    code = "image_unreadable"
+
+
+class ImageTooLarge(ImageRefused):
+    """The image has more pixels, frames or bytes than this server accepts."""
+
+    code = "image_too_large"
+
+
+class UnsupportedImage(ImageRefused):
+    """Images of this format are not supported."""
+
+    code = "unsupported_image"
+
+
+class UnsupportedTransferSyntax(UnsupportedImage):
+    """The DICOM transfer syntax is not supported."""
+
+    code = "unsupported_transfer_syntax"
+
+
+class RegionOutside(ImageRefused):
+    """The requested region or frame lies outside the image."""
+
+    code = "region_outside"
+
+
+class TransientError(PathlaneError):
+    """Something is not available just now; it will be tried again."""
+
+    code = "transient"
+    retryable = True
+
+
+class FetchFailed(TransientError):
+    """The image could not be fetched."""
+
+    code = "fetch_failed"
+
+
+class SlotTimeout(TransientError):
+    """No slot on the device came free in time."""
+
+    code = "slot_timeout"
+
+
+class GpuOutOfMemory(TransientError):
+    """The device ran out of memory."""
+
+    code = "gpu_out_of_memory"
+
+
+class EngineStopped(TransientError):
+    """The engine stopped before it came to an answer."""
+
+    code = "engine_stopped"
+
+
+class StoreUnavailable(TransientError):
+    """The database did not answer."""
+
+    code = "store_unavailable"
+
+
+class BrokerUnavailable(TransientError):
+    """The message broker did not answer."""
+
+    code = "broker_unavailable"
+
+
+class EngineError(PathlaneError):
+    """The model could not be run."""
+
+    code = "engine_error"
+
+
+class ModelUnavailable(EngineError):
+    """The model cannot be loaded."""
+
+    code = "model_unavailable"
+
+
+class PromptUnreadable(EngineError):
+    """The model cannot take this question or these images."""
+
+    code = "prompt_unreadable"
+
+
+class SchemaOutdated(PathlaneError):
+    """The database is not at this version's schema: run `pathlane migrate`."""
+
+    code = "schema_outdated"
+
+
+class AttemptError(PathlaneError):
+    """This attempt came to nothing."""
+
+    code = "attempt_error"
+
+
+class LeaseLost(AttemptError):
+    """The job was given to another worker in the meantime."""
+
+    code = "lease_lost"
+
+
+class AttemptsExhausted(AttemptError):
+    """The job was tried as often as is allowed and never came to an end."""
+
+    code = "attempts_exhausted"
+
+
+class InternalError(AttemptError):
+    """An error inside the worker, which has logged its kind and place."""
+
+    code = "internal_error"
+
+
+class AddressRefused(PathlaneError):
+    """The address is not on the operator's list of allowed hosts and networks."""
+
+    code = "address_refused"

@@ -1,0 +1,141 @@
+"""JobRequest, version 1: what may be asked.
+
+In: untrusted JSON. Out: a frozen, checked value, or `InvalidRequest` that names each field and never
+repeats what was sent. This is the one wire schema: HTTP body, Celery message and command line all
+become it. Nothing here knows how a reference is opened or where a job is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import field_validator as check
+
+from worker.errors import InvalidRequest
+
+SCHEMES = ("file", "upload", "https")
+OPTION_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+_REFERENCE = re.compile(r"^([a-z][a-z0-9+.-]*):.+$", re.DOTALL)
+
+
+class Style(StrEnum):
+    """How the model is asked to reason."""
+
+    COT = "cot"  #: chain of thought: step by step
+    COD = "cod"  #: chain of draft: at most five words a step
+
+
+class Priority(StrEnum):
+    """How urgent a case is; `level` 0 is read first."""
+
+    STAT = "stat"
+    URGENT = "urgent"
+    ROUTINE = "routine"
+
+    @property
+    def level(self) -> int:
+        return list(Priority).index(self)
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Region(_Wire):
+    """A box in pixels of the full image; the origin is the top left corner of the stored picture."""
+
+    x: Annotated[int, Field(ge=0)]
+    y: Annotated[int, Field(ge=0)]
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+
+
+class ImageReference(_Wire):
+    """Where an image is, and which part of it is meant."""
+
+    reference: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    region: Region | None = None
+    #: DICOM frame number, from 1 (PS3.3 C.7.6.6); the first when none is given
+    frame: Annotated[int, Field(ge=1)] | None = None
+
+    @check("reference")
+    @classmethod
+    def _known_scheme(cls, reference: str) -> str:
+        found = _REFERENCE.match(reference)
+        if found is None or found[1] not in SCHEMES:
+            raise ValueError(f"must start with one of {', '.join(s + ':' for s in SCHEMES)}")
+        return reference
+
+
+Option = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+LabelText = Annotated[str, StringConstraints(max_length=512)]
+
+
+class JobRequest(_Wire):
+    """One question about one to eight images."""
+
+    version: Literal[1] = 1
+    images: Annotated[tuple[ImageReference, ...], Field(min_length=1, max_length=8)]
+    question: Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+    #: none, or two to twenty-six; they become A, B, C ... in the prompt
+    options: Annotated[tuple[Option, ...], Field(max_length=26)] = ()
+    style: Style = Style.COT
+    priority: Priority = Priority.ROUTINE
+    due_at: AwareDatetime | None = None
+    #: seconds one attempt may spend in the engine; the server's default when none is given
+    timeout: Annotated[float, Field(ge=1, le=3600)] | None = None
+    samples: Literal[1] = 1
+    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    #: the asker's own notes; kept, given back, never logged and never sent on
+    labels: Annotated[dict[LabelName, LabelText], Field(max_length=32)] = {}
+    #: names or ids of endpoints to tell; None = every endpoint that is subscribed, () = nobody
+    endpoints: Annotated[tuple[str, ...], Field(max_length=16)] | None = None
+
+    @check("options")
+    @classmethod
+    def _two_or_more_different(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        if len(options) == 1:
+            raise ValueError("give two to twenty-six options, or none for an open question")
+        if len({option.casefold() for option in options}) < len(options):
+            raise ValueError("options must differ from each other")
+        return options
+
+    @property
+    def digest(self) -> str:
+        """The same for the same question, whatever the order of the fields and whatever its key."""
+        body = self.model_dump(mode="json", exclude={"idempotency_key"})
+        canonical = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        return "sha256:" + hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def parse_request(body: bytes | str | dict[str, Any]) -> JobRequest:
+    """Untrusted JSON becomes a JobRequest, or raises InvalidRequest with every field that is wrong."""
+    try:
+        if isinstance(body, dict):
+            return JobRequest.model_validate_json(json.dumps(body))
+        return JobRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise InvalidRequest(problems_of(error)) from None
+    except (TypeError, ValueError):
+        raise InvalidRequest((("body", "is not JSON"),)) from None
+
+
+def problems_of(error: ValidationError) -> tuple[tuple[str, str], ...]:
+    """(field, reason) for each thing that is wrong, without the value that was sent."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return tuple((_field(problem["loc"]), problem["msg"].removeprefix("Value error, ")) for problem in found)
+
+
+def _field(location: tuple[int | str, ...]) -> str:
+    """Names of our own schema only: an unknown field's name may itself be text of a case."""
+    known = {*JobRequest.model_fields, *ImageReference.model_fields, *Region.model_fields}
+    parts = [str(part) if isinstance(part, int) or part in known else "?" for part in location]
+    return ".".join(parts) or "body"

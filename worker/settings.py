@@ -1,0 +1,156 @@
+"""Settings: `PATHLANE_*` from the environment, frozen, in sections. Only entrances read them.
+
+In: the environment. Out: frozen values that are passed down. Every field says its meaning, unit and
+default; `docs/reference/settings.md` is made from these docstrings.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic import field_validator as check
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class SettingsError(ValueError):
+    """A PATHLANE_* variable cannot be used; the text names the variable, never its value."""
+
+
+class _Section(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix="PATHLANE_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+
+class StoreSettings(_Section):
+    database_url: SecretStr = SecretStr("sqlite:///pathlane.db")
+    """Where jobs and readings are kept: `postgresql+psycopg://...` or `sqlite:///...`."""
+    lease_seconds: Annotated[float, Field(ge=1, le=600)] = 30
+    """How long a worker may be silent before its jobs are given to another, in seconds."""
+    patience_minutes: Annotated[float, Field(ge=0.1)] = 30
+    """How long a routine job waits before it is lifted to urgent, in minutes."""
+
+
+class QueueSettings(_Section):
+    broker_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """The Redis or Valkey that carries the rings: `redis://`, `rediss://`, `redis+socket://`."""
+    sweep_seconds: Annotated[float, Field(ge=0.2, le=60)] = 5
+    """How often each worker looks for lost leases, lost rings and due deliveries, in seconds."""
+
+
+class ModelSettings(_Section):
+    model: str = "demo"
+    """The checkpoint: a folder, a hub id such as `WenchuanZhang/Patho-R1-3B`, or `demo`."""
+    model_license: str = ""
+    """The licence of the model, set by whoever read and accepted it; kept with every reading."""
+    device: str = "auto"
+    """`auto` (the first GPU, else the CPU), `cpu`, or `cuda:N`."""
+    slots: Annotated[int, Field(ge=1, le=256)] = 4
+    """How many cases one device reads at the same time, over all processes that use it."""
+    slots_dir: Path = Path("/run/lock/pathlane")
+    """Folder of the slot files; processes and containers that share a GPU must share it."""
+    max_pixels: Annotated[int, Field(ge=28 * 28, le=12_845_056)] = 1_003_520
+    """Pixels of one image as the model sees it; larger ones are scaled down (28 x 28 a token)."""
+    max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 2048
+    """Tokens the model may write for one answer."""
+    answer_seconds: Annotated[float, Field(ge=1, le=3600)] = 300
+    """Time in the engine for a request that names no `timeout` of its own, in seconds."""
+
+
+class ImagingSettings(_Section):
+    uploads_dir: Path = Path("uploads")
+    """Folder of uploaded images, named by their digest; gateway and workers must share it."""
+    image_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders under which `file:` references may open, separated by `:`; none by default."""
+    max_image_bytes: Annotated[int, Field(ge=1024)] = 512 * 1024 * 1024
+    """Largest file that is opened, in bytes."""
+    max_image_pixels: Annotated[int, Field(ge=1024)] = 100_000_000
+    """Largest picture that is decoded, in pixels of one frame."""
+    fetch_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts and networks `https:` references may point to, separated by `,`; none by default."""
+
+    @check("image_roots", mode="before")
+    @classmethod
+    def _folders(cls, text: object) -> object:
+        return tuple(Path(p) for p in text.split(os.pathsep) if p) if isinstance(text, str) else text
+
+    @check("fetch_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, text: object) -> object:
+        return _words(text)
+
+
+class DeliverySettings(_Section):
+    webhook_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts and networks webhooks may be sent to (`lis.example.org`, `10.1.0.0/16`); none by default."""
+    webhook_plain_http: bool = False
+    """Whether a webhook URL may be `http:`; only for receivers on the same machine or a closed network."""
+    webhook_seconds: Annotated[float, Field(ge=1, le=60)] = 20
+    """Time one attempt may take, in seconds."""
+    public_url: str = "http://127.0.0.1:8000"
+    """The gateway's address as receivers reach it; result links begin with it."""
+
+    @check("webhook_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, text: object) -> object:
+        return _words(text)
+
+
+class ApiSettings(_Section):
+    api_host: str = "127.0.0.1"
+    """Address the gateway listens on."""
+    api_port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    """Port the gateway listens on; 0 takes a free one."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
+    """Largest JSON body, in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    store: StoreSettings
+    queue: QueueSettings
+    model: ModelSettings
+    imaging: ImagingSettings
+    delivery: DeliverySettings
+    api: ApiSettings
+    log_level: str = "info"
+
+
+def _words(text: object) -> object:
+    return tuple(word.strip() for word in text.split(",") if word.strip()) if isinstance(text, str) else text
+
+
+def read_settings(log_level: str | None = None) -> Settings:
+    """All sections from the environment. Raises SettingsError that names the variable."""
+    try:
+        return Settings(
+            store=StoreSettings(),
+            queue=QueueSettings(),
+            model=ModelSettings(),
+            imaging=ImagingSettings(),
+            delivery=DeliverySettings(),
+            api=ApiSettings(),
+            log_level=log_level or os.environ.get("PATHLANE_LOG_LEVEL", "info"),  # noqa: TID251
+        )
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    return f"PATHLANE_{str(problem['loc'][0]).upper()}: {problem['msg']}"
+
+
+def embedded_environment(data: Path) -> Mapping[str, str]:
+    """The settings of `pathlane up --data DIR`: everything in one folder, nothing outside it."""
+    return {
+        "PATHLANE_DATABASE_URL": f"sqlite:///{data / 'pathlane.db'}",
+        "PATHLANE_BROKER_URL": f"redis+socket://{data / 'valkey.sock'}",
+        "PATHLANE_UPLOADS_DIR": str(data / "uploads"),
+        "PATHLANE_SLOTS_DIR": str(data / "slots"),
+    }

@@ -1,0 +1,85 @@
+"""Endpoints: who is told, where, about what, and with which secret.
+
+In: names, addresses and secrets. Out: Endpoint values. During a rotation an endpoint has two secrets and
+every delivery carries both signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Row, Table, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
+from ulid import ULID
+
+from worker.errors import InvalidRequest, UnknownEndpoint
+from worker.jobs.event import Endpoint, EndpointStatus, EventType, Payload
+from worker.store.session import Database, clock
+from worker.store.tables import EndpointRow
+
+endpoints = cast("Table", EndpointRow.__table__)
+
+
+class Endpoints:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def add(
+        self, name: str, url: str, *, secret: str, event_types: Sequence[EventType] = tuple(EventType),
+        payload: Payload = Payload.THIN,
+    ) -> Endpoint:  # fmt: skip
+        """Raises InvalidRequest when the name is taken, or a full payload would travel unencrypted."""
+        if payload is Payload.FULL and not url.startswith("https:"):
+            raise InvalidRequest((("payload", "text of a case is sent over https only"),))
+        row = {
+            "id": f"ep_{ULID()}", "name": name, "url": url, "status": EndpointStatus.ACTIVE,
+            "event_types": [e.value for e in event_types], "payload": payload, "secret": secret,
+            "created_at": clock(),
+        }  # fmt: skip
+        try:
+            with self._database.write() as connection:
+                return endpoint_of(
+                    connection.execute(insert(endpoints).values(row).returning(endpoints)).one()
+                )
+        except IntegrityError:
+            raise InvalidRequest((("name", "is taken by another endpoint"),)) from None
+
+    def all(self) -> list[Endpoint]:
+        with self._database.read() as connection:
+            now = connection.execute(select(clock())).scalar_one()
+            rows = connection.execute(select(endpoints).order_by(endpoints.c.created_at))
+            return [endpoint_of(row, now) for row in rows]
+
+    def rotate(self, name: str, *, secret: str, overlap_seconds: float) -> Endpoint:
+        """Sign with `secret` from now on, and with the old one too for `overlap_seconds`."""
+        return self._change(
+            name, secret=secret, previous_secret=endpoints.c.secret, previous_until=clock(overlap_seconds)
+        )
+
+    def pause(self, name: str) -> Endpoint:
+        """Deliveries wait from now on."""
+        return self._change(name, status=EndpointStatus.PAUSED)
+
+    def resume(self, name: str) -> Endpoint:
+        return self._change(name, status=EndpointStatus.ACTIVE)
+
+    def _change(self, name: str, **values: Any) -> Endpoint:
+        named = or_(endpoints.c.name == name, endpoints.c.id == name)
+        change = update(endpoints).where(named).values(**values).returning(endpoints)
+        with self._database.write() as connection:
+            row = connection.execute(change).one_or_none()
+            if row is None:
+                raise UnknownEndpoint
+            return endpoint_of(row, connection.execute(select(clock())).scalar_one())
+
+
+def endpoint_of(row: Row[Any], now: datetime | None = None) -> Endpoint:
+    """`now` decides whether the previous secret still signs; without it, it does not."""
+    overlap = now is not None and row.previous_until is not None and row.previous_until > now
+    return Endpoint(
+        id=row.id, name=row.name, url=row.url, status=EndpointStatus(row.status),
+        event_types=tuple(EventType(e) for e in row.event_types), payload=Payload(row.payload),
+        secrets=(row.secret, row.previous_secret) if overlap else (row.secret,),
+    )  # fmt: skip

@@ -1,0 +1,314 @@
+"""Jobs in the database: submit, claim, renew, finish, fail, cancel, sweep.
+
+In: requests, readings, errors. Out: Job values, and what is to be rung. Every write after a claim is
+fenced by the attempt number: a worker that was given up changes nothing (LeaseLost).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, Select, Table, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from ulid import ULID
+
+from worker.errors import (
+    AttemptsExhausted,
+    IdempotencyConflict,
+    InvalidRequest,
+    LeaseLost,
+    NotFound,
+    PathlaneError,
+)
+from worker.jobs.job import ATTEMPTS_ALLOWED, Job, Status, backoff
+from worker.jobs.reading import PatchRecord, Provenance, Reading, ReadingOutcome
+from worker.jobs.request import JobRequest, Priority
+from worker.store import outbox
+from worker.store.session import Database, clock
+from worker.store.tables import JobRow, ReadingRow, stands
+
+FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
+LIFTED = Priority.URGENT.level
+
+jobs = cast("Table", JobRow.__table__)
+readings = cast("Table", ReadingRow.__table__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    job: Job
+    #: False: the same request had been accepted under this key before
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """What one sweep found."""
+
+    returned: int
+    poisoned: int
+    #: queued jobs that may be claimed now, counted up to the sweep's limit
+    waiting: int
+
+
+class Jobs:
+    def __init__(
+        self, database: Database, *, public_url: str = "", chance: Callable[[], float] = random.random
+    ) -> None:
+        self._database = database
+        self._public_url = public_url
+        self._chance = chance
+
+    def submit(self, request: JobRequest, *, submitter: str) -> Submission:
+        """Store a request as QUEUED. The same key and request again give the same job.
+
+        Raises IdempotencyConflict, InvalidRequest (a due time in the past), UnknownEndpoint.
+        """
+        try:
+            with self._database.write() as connection:
+                known = self._known(connection, request, submitter)
+                if known is not None:
+                    return known
+                return Submission(job=self._insert(connection, request, submitter), is_new=True)
+        except IntegrityError:
+            # Somebody else committed the same key between our look and our insert.
+            with self._database.read() as connection:
+                known = self._known(connection, request, submitter)
+            if known is None:
+                raise
+            return known
+
+    def _known(self, connection: Connection, request: JobRequest, submitter: str) -> Submission | None:
+        if request.idempotency_key is None:
+            return None
+        same_key = (jobs.c.submitter == submitter, jobs.c.idempotency_key == request.idempotency_key)
+        row = connection.execute(select(jobs).where(*same_key)).one_or_none()
+        if row is None:
+            return None
+        if row.request_digest != request.digest:
+            raise IdempotencyConflict
+        return Submission(job=_job(row), is_new=False)
+
+    def _insert(self, connection: Connection, request: JobRequest, submitter: str) -> Job:
+        now = connection.execute(select(clock())).scalar_one()
+        if request.due_at is not None and request.due_at <= now:
+            raise InvalidRequest((("due_at", "lies in the past"),))
+        outbox.check_endpoints(connection, request.endpoints)
+        row = {
+            "id": f"job_{ULID()}", "status": Status.QUEUED, "level": request.priority.level,
+            "due_order": request.due_at or FAR_FUTURE, "created_at": now, "not_before": now,
+            "attempt": 0, "alone": False, "cancel_requested": False, "submitter": submitter,
+            "idempotency_key": request.idempotency_key, "request": request.model_dump(mode="json"),
+            "request_digest": request.digest,
+        }  # fmt: skip
+        return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
+
+    def claim(self, *, worker_id: str, lease_seconds: float) -> Job | None:
+        """Take the best queued job: STAT, then urgent, then routine; by due time, then age. None: no work."""
+        best = (
+            _claimable()
+            .order_by(jobs.c.level, jobs.c.due_order, jobs.c.created_at)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+            .scalar_subquery()
+        )
+        taken = (
+            update(jobs)
+            .where(jobs.c.id == best)
+            .values(status=Status.RUNNING, attempt=jobs.c.attempt + 1, worker_id=worker_id)
+            .values(lease_until=clock(lease_seconds))
+            .returning(jobs)
+        )
+        with self._database.write() as connection:
+            row = connection.execute(taken).one_or_none()
+        return None if row is None else _job(row)
+
+    def renew(self, attempts: Sequence[tuple[str, int]], *, lease_seconds: float) -> dict[str, bool]:
+        """Renew the leases of (job id, attempt); gives id -> whether its cancellation was asked for.
+
+        An id that is missing from the answer was lost: its work no longer counts.
+        """
+        held: dict[str, bool] = {}
+        with self._database.write() as connection:
+            for job_id, attempt in attempts:
+                row = connection.execute(
+                    update(jobs).where(*_held(job_id, attempt)).values(lease_until=clock(lease_seconds))
+                    .returning(jobs.c.cancel_requested)
+                ).one_or_none()  # fmt: skip
+                if row is not None:
+                    held[job_id] = row.cancel_requested
+        return held
+
+    def finish(self, job: Job, reading: Reading) -> list[str]:
+        """SUCCEEDED (or CANCELLED), the reading and one delivery a subscriber, in one transaction.
+
+        Gives the ids of the deliveries. Raises LeaseLost when the job is no longer this attempt's.
+        """
+        with self._database.write() as connection:
+            cancelled = reading.outcome is ReadingOutcome.CANCELLED
+            ended = self._end(connection, job, Status.CANCELLED if cancelled else Status.SUCCEEDED)
+            connection.execute(insert(readings).values(_reading_row(ended, reading)))
+            return outbox.tell(connection, ended, reading, public_url=self._public_url)
+
+    def fail(self, job: Job, error: PathlaneError) -> list[str]:
+        """Back to the queue after a retryable error while attempts are left, else FAILED and told.
+
+        Gives the ids of the deliveries. Raises LeaseLost.
+        """
+        with self._database.write() as connection:
+            if error.retryable and job.attempt < ATTEMPTS_ALLOWED:
+                self._requeue(connection, job)
+                return []
+            ended = self._end(connection, job, Status.FAILED, error)
+            return outbox.tell(connection, ended, None, public_url=self._public_url)
+
+    def cancel(self, job_id: str) -> tuple[Job, list[str]]:
+        """A queued job is CANCELLED at once; a running one is marked and its worker stops it.
+
+        A job that has ended stays as it is. Raises NotFound.
+        """
+        with self._database.write() as connection:
+            row = connection.execute(
+                select(jobs).where(jobs.c.id == job_id).with_for_update()
+            ).one_or_none()  # fmt: skip
+            if row is None:
+                raise NotFound
+            job = _job(row)
+            if job.status is Status.QUEUED:
+                ended = self._end(connection, job, Status.CANCELLED, expect=Status.QUEUED)
+                return ended, outbox.tell(connection, ended, None, public_url=self._public_url)
+            if job.status is Status.RUNNING:
+                connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+            return job, []
+
+    def sweep(self, *, patience_seconds: float, limit: int = 500) -> Sweep:
+        """Return jobs whose lease ran out, fail poison, lift routine jobs that waited too long."""
+        with self._database.write() as connection:
+            lost = connection.execute(
+                select(jobs)
+                .where(stands(jobs.c.status, Status.RUNNING), jobs.c.lease_until < clock())
+                .limit(limit).with_for_update(skip_locked=True)
+            ).all()  # fmt: skip
+            ends = [self._give_up(connection, _job(row)) for row in lost]
+            connection.execute(
+                update(jobs)
+                .where(stands(jobs.c.status, Status.QUEUED), jobs.c.level > LIFTED)
+                .where(jobs.c.created_at < clock(-patience_seconds))
+                .values(level=LIFTED)
+            )
+            waiting = connection.execute(
+                select(func.count()).select_from(_claimable().limit(limit).subquery())
+            )
+            return Sweep(
+                returned=ends.count(Status.QUEUED),
+                poisoned=ends.count(Status.FAILED),
+                waiting=waiting.scalar_one(),
+            )
+
+    def _give_up(self, connection: Connection, job: Job) -> Status:
+        """The lease of `job` ran out: cancelled if that was asked for, else tried again alone, or poison."""
+        if not job.cancel_requested and job.attempt < ATTEMPTS_ALLOWED:
+            self._requeue(connection, job, alone=True)
+            return Status.QUEUED
+        status = Status.CANCELLED if job.cancel_requested else Status.FAILED
+        error = None if job.cancel_requested else AttemptsExhausted()
+        ended = self._end(connection, job, status, error)
+        outbox.tell(connection, ended, None, public_url=self._public_url)
+        return status
+
+    def get(self, job_id: str) -> Job:
+        """Raises NotFound."""
+        with self._database.read() as connection:
+            row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+        if row is None:
+            raise NotFound
+        return _job(row)
+
+    def reading(self, job_id: str) -> Reading | None:
+        with self._database.read() as connection:
+            row = connection.execute(select(readings).where(readings.c.job_id == job_id)).one_or_none()
+        return None if row is None else _reading(row)
+
+    def depth(self) -> dict[str, int]:
+        """Queued and running jobs: `stat`, `urgent`, `routine` as they were asked for, and `running`."""
+        priority = jobs.c.request["priority"].as_string()
+        count = select(jobs.c.status, priority, func.count()).group_by(jobs.c.status, priority)
+        live = count.where(jobs.c.status.in_([Status.QUEUED, Status.RUNNING]))
+        depth = {p.value: 0 for p in Priority} | {"running": 0}
+        with self._database.read() as connection:
+            for status, name, number in connection.execute(live):
+                depth["running" if status == Status.RUNNING else name] += number
+        return depth
+
+    def _end(
+        self, connection: Connection, job: Job, status: Status, error: PathlaneError | None = None,
+        *, expect: Status = Status.RUNNING,
+    ) -> Job:  # fmt: skip
+        row = connection.execute(
+            update(jobs)
+            .where(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.status == expect)
+            .values(status=status, finished_at=clock(), lease_until=None, worker_id=None)
+            .values(error_code=error.code if error else None, error_text=error.public if error else None)
+            .returning(jobs)
+        ).one_or_none()
+        if row is None:
+            raise LeaseLost
+        return _job(row)
+
+    def _requeue(self, connection: Connection, job: Job, *, alone: bool | None = None) -> None:
+        wait = backoff(job.attempt, self._chance()).total_seconds()
+        row = connection.execute(
+            update(jobs).where(*_held(job.id, job.attempt))
+            .values(status=Status.QUEUED, lease_until=None, worker_id=None, not_before=clock(wait))
+            .values(alone=job.alone if alone is None else alone)
+            .returning(jobs.c.id)
+        ).one_or_none()  # fmt: skip
+        if row is None:
+            raise LeaseLost
+
+
+def _held(job_id: str, attempt: int) -> tuple[Any, ...]:
+    return (jobs.c.id == job_id, jobs.c.attempt == attempt, jobs.c.status == Status.RUNNING)
+
+
+def _claimable() -> Select[tuple[str]]:
+    return select(jobs.c.id).where(stands(jobs.c.status, Status.QUEUED), jobs.c.not_before <= clock())
+
+
+def _job(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        status=Status(row.status),
+        request=JobRequest.model_validate(row.request),
+        submitter=row.submitter,
+        attempt=row.attempt,
+        alone=row.alone,
+        cancel_requested=row.cancel_requested,
+        created_at=row.created_at,
+        not_before=row.not_before,
+        finished_at=row.finished_at,
+        error_code=row.error_code,
+        error_text=row.error_text,
+    )
+
+
+def _reading_row(job: Job, reading: Reading) -> dict[str, Any]:
+    columns = asdict(reading) | {"outcome": reading.outcome.value}
+    return columns | {"job_id": job.id, "attempt": job.attempt, "created_at": clock()}
+
+
+def _reading(row: Row[Any]) -> Reading:
+    columns = {name: getattr(row, name) for name in Reading.__dataclass_fields__}
+    provenance = dict(row.provenance)
+    patches = tuple(PatchRecord(**_tuples(patch)) for patch in provenance.pop("patches"))
+    reading = Reading(**columns | {"provenance": Provenance(**provenance, patches=patches)})
+    return replace(reading, outcome=ReadingOutcome(reading.outcome))
+
+
+def _tuples(patch: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in patch.items()}

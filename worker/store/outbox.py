@@ -1,0 +1,204 @@
+"""The outbox: one row for each event and each endpoint that is to be told.
+
+Rows are written in the transaction that ends the job (`tell`); a courier claims one, sends it with no
+transaction open, and records what came of it. It knows neither HTTP nor signatures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy import Connection, Row, Select, Table, func, insert, or_, select, update
+from ulid import ULID
+
+from worker.errors import LeaseLost, NotFound, UnknownEndpoint
+from worker.jobs.event import (
+    EVENT_OF,
+    Delivery,
+    DeliveryStatus,
+    EndpointStatus,
+    EventType,
+    Outcome,
+    event_body,
+)
+from worker.jobs.job import Job
+from worker.jobs.reading import Reading
+from worker.store.endpoints import endpoint_of, endpoints
+from worker.store.session import Database, clock
+from worker.store.tables import DeliveryRow, stands
+
+#: attempts in flight to one endpoint, so that a slow receiver does not hold up the others
+IN_FLIGHT_PER_ENDPOINT = 4
+
+deliveries = cast("Table", DeliveryRow.__table__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryState:
+    """A delivery as `show` and the API report it."""
+
+    id: str
+    endpoint: str
+    event_type: EventType
+    status: DeliveryStatus
+    attempt: int
+    next_at: datetime
+    delivered_at: datetime | None
+    http_status: int | None
+    reason: str | None
+
+
+def check_endpoints(connection: Connection, named: Sequence[str] | None) -> None:
+    """Raises UnknownEndpoint unless every name or id in `named` can be told."""
+    for one in named or ():
+        known = select(endpoints.c.id).where(or_(endpoints.c.id == one, endpoints.c.name == one))
+        if connection.execute(known.where(endpoints.c.status != EndpointStatus.GONE)).first() is None:
+            raise UnknownEndpoint
+
+
+def tell(connection: Connection, job: Job, reading: Reading | None, *, public_url: str) -> list[str]:
+    """Write one delivery for each endpoint that `job`'s end concerns; gives their ids."""
+    event_type = EVENT_OF[job.status]
+    told = []
+    now = connection.execute(select(clock())).scalar_one()
+    for row in connection.execute(_subscribers(job.request.endpoints)).all():
+        endpoint = endpoint_of(row)
+        if event_type not in endpoint.event_types:
+            continue
+        body = event_body(job, reading, at=now, base_url=public_url, payload=endpoint.payload)
+        delivery = {
+            "id": f"msg_{ULID()}", "job_id": job.id, "endpoint_id": endpoint.id, "event_type": event_type,
+            "body": body, "status": DeliveryStatus.PENDING, "attempt": 0, "next_at": now, "created_at": now,
+        }  # fmt: skip
+        connection.execute(insert(deliveries).values(delivery))
+        told.append(str(delivery["id"]))
+    return told
+
+
+def _subscribers(named: Sequence[str] | None) -> Select[Any]:
+    live = select(endpoints).where(endpoints.c.status != EndpointStatus.GONE)
+    if named is None:
+        return live
+    return live.where(or_(endpoints.c.id.in_(named), endpoints.c.name.in_(named)))
+
+
+class Outbox:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def due(self, *, limit: int = 500) -> list[str]:
+        """Ids of deliveries that may be claimed now, the longest due first."""
+        query = select(deliveries.c.id).join(endpoints).where(*_claimable())
+        with self._database.read() as connection:
+            return list(connection.execute(query.order_by(deliveries.c.next_at).limit(limit)).scalars())
+
+    def claim(self, delivery_id: str, *, lease_seconds: float) -> Delivery | None:
+        """Take one delivery for one attempt. None: it is not due, has been taken, or its endpoint is busy."""
+        due = select(deliveries.c.id).join(endpoints).where(deliveries.c.id == delivery_id, *_claimable())
+        taken = (
+            update(deliveries)
+            .where(deliveries.c.id == due.with_for_update(skip_locked=True, of=deliveries).scalar_subquery())
+            .values(attempt=deliveries.c.attempt + 1, lease_until=clock(lease_seconds))
+            .returning(deliveries)
+        )
+        with self._database.write() as connection:
+            row = connection.execute(taken).one_or_none()
+            if row is None:
+                return None
+            to = connection.execute(select(endpoints).where(endpoints.c.id == row.endpoint_id)).one()
+            now = connection.execute(select(clock())).scalar_one()
+        return Delivery(
+            id=row.id, job_id=row.job_id, endpoint=endpoint_of(to, now), event_type=EventType(row.event_type),
+            body=row.body, attempt=row.attempt,
+        )  # fmt: skip
+
+    def record(self, delivery: Delivery, outcome: Outcome) -> None:
+        """Write down what came of an attempt. Raises LeaseLost when another attempt has begun since."""
+        delivered = outcome.status is DeliveryStatus.DELIVERED
+        wait = outcome.wait.total_seconds() if outcome.wait else 0
+        with self._database.write() as connection:
+            row = connection.execute(
+                update(deliveries)
+                .where(deliveries.c.id == delivery.id, deliveries.c.attempt == delivery.attempt)
+                .where(deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.lease_until.is_not(None))
+                .values(status=outcome.status, lease_until=None, next_at=clock(wait))
+                .values(http_status=outcome.http_status, reason=outcome.reason or None)
+                .values(delivered_at=clock() if delivered else None)
+                .returning(deliveries.c.id)
+            ).one_or_none()
+            if row is None:
+                raise LeaseLost
+            if outcome.status is DeliveryStatus.GONE:
+                gone = update(endpoints).where(endpoints.c.id == delivery.endpoint.id)
+                connection.execute(gone.values(status=EndpointStatus.GONE))
+
+    def replay(self, delivery_id: str) -> None:
+        """Send again, under the same id, from the first attempt. Raises NotFound."""
+        with self._database.write() as connection:
+            self._replay(connection, deliveries.c.id == delivery_id)
+
+    def replay_failed(self, *, since: datetime) -> int:
+        """Send again everything created since then that was never delivered; gives how many."""
+        failed = deliveries.c.status.in_([DeliveryStatus.EXHAUSTED, DeliveryStatus.GONE])
+        with self._database.write() as connection:
+            try:
+                return self._replay(connection, failed & (deliveries.c.created_at >= since))
+            except NotFound:
+                return 0
+
+    def _replay(self, connection: Connection, which: Any) -> int:
+        again = update(deliveries).where(which).values(
+            status=DeliveryStatus.PENDING, attempt=0, next_at=clock(), lease_until=None,
+            delivered_at=None, http_status=None, reason=None,
+        ).returning(deliveries.c.endpoint_id)  # fmt: skip
+        to = list(connection.execute(again).scalars())
+        if not to:
+            raise NotFound
+        revived = update(endpoints).where(endpoints.c.id.in_(to), endpoints.c.status == EndpointStatus.GONE)
+        connection.execute(revived.values(status=EndpointStatus.ACTIVE))
+        return len(to)
+
+    def of_job(self, job_id: str) -> list[DeliveryState]:
+        query = select(deliveries, endpoints.c.name).join(endpoints).where(deliveries.c.job_id == job_id)
+        with self._database.read() as connection:
+            return [_state(row) for row in connection.execute(query.order_by(deliveries.c.created_at))]
+
+    def counts(self) -> dict[str, int]:
+        """`due` now, `failing` (tried at least once, still pending), `exhausted`."""
+        pending = stands(deliveries.c.status, DeliveryStatus.PENDING)
+        query = select(
+            func.count().filter(pending & (deliveries.c.next_at <= clock())),
+            func.count().filter(pending & (deliveries.c.attempt > 0)),
+            func.count().filter(deliveries.c.status == DeliveryStatus.EXHAUSTED),
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query).one()
+        return dict(zip(("due", "failing", "exhausted"), map(int, row), strict=True))
+
+
+def _claimable() -> tuple[Any, ...]:
+    other = deliveries.alias("other")
+    in_flight = (
+        select(func.count())
+        .where(other.c.endpoint_id == deliveries.c.endpoint_id, other.c.lease_until > clock())
+        .correlate(deliveries)
+        .scalar_subquery()
+    )
+    return (
+        stands(deliveries.c.status, DeliveryStatus.PENDING),
+        deliveries.c.next_at <= clock(),
+        or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < clock()),
+        endpoints.c.status == EndpointStatus.ACTIVE,
+        in_flight < IN_FLIGHT_PER_ENDPOINT,
+    )
+
+
+def _state(row: Row[Any]) -> DeliveryState:
+    return DeliveryState(
+        id=row.id, endpoint=row.name, event_type=EventType(row.event_type), status=DeliveryStatus(row.status),
+        attempt=row.attempt, next_at=row.next_at, delivered_at=row.delivered_at, http_status=row.http_status,
+        reason=row.reason,
+    )  # fmt: skip

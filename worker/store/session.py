@@ -1,0 +1,125 @@
+"""The database: one engine, transactions, and the database's own clock.
+
+In: a URL (PostgreSQL by psycopg 3, or SQLite). Out: connections inside a transaction. Errors of the
+driver become StoreUnavailable here, so that no other room knows SQLAlchemy's exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import DateTime, TypeDecorator
+
+from worker.errors import StoreUnavailable
+
+_READ_ONLY = "pathlane_read_only"
+
+
+class Instant(TypeDecorator[datetime]):
+    """A moment in UTC: TIMESTAMPTZ in PostgreSQL, sortable text in SQLite."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        if value is None:
+            return None
+        return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class clock(FunctionElement[datetime]):  # noqa: N801  # reads as a function in SQL expressions
+    """The database's time now, plus `seconds`. Leases never trust a worker's clock."""
+
+    type = Instant()
+    inherit_cache = False
+
+    def __init__(self, seconds: float = 0) -> None:
+        self.seconds = float(seconds)
+        super().__init__()
+
+
+@compiles(clock, "postgresql")
+def _postgresql_clock(element: clock, _: SQLCompiler, **__: Any) -> str:
+    return f"(clock_timestamp() + interval '{element.seconds:f} seconds')"
+
+
+@compiles(clock, "sqlite")
+def _sqlite_clock(element: clock, _: SQLCompiler, **__: Any) -> str:
+    # six digits, as SQLAlchemy writes them: SQLite compares these as text
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.seconds:+f} seconds') || '000')"
+
+
+class Database:
+    """One database and its pool of connections."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        parsed = make_url(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
+        if self.is_sqlite and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        options: dict[str, Any] = (
+            {"connect_args": {"timeout": 30, "check_same_thread": False}}
+            if self.is_sqlite
+            else {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
+        )
+        self.engine: Engine = create_engine(
+            parsed, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size, **options
+        )
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "begin", _begin_sqlite)
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """One transaction that changes something. Raises StoreUnavailable."""
+        with _mapped(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """One transaction that only reads; in SQLite it does not wait for writers."""
+        with _mapped(), self.engine.connect().execution_options(**{_READ_ONLY: True}) as connection:
+            yield connection
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+@contextmanager
+def _mapped() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise StoreUnavailable from error
+        raise
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that writes after reading fails at once with SQLITE_BUSY; waiting happens here.
+    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,157 @@
+"""The tables. Their history is in `migrations/`; a test holds the two together.
+
+Only ids and enumerated words are indexed. Text of a case stands in `jobs.request` and `readings`, and
+nowhere else; `deliveries.body` has it only for endpoints that ask for the full payload.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from worker.store.session import Instant
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: Instant(), str: Text(), dict[str, Any]: Json, list[str]: Json}  # noqa: RUF012
+
+
+def _partial_index(name: str, *columns: str, where: str) -> Index:
+    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+
+
+def stands(column: Column[Any], word: StrEnum) -> ColumnElement[bool]:
+    """`column = 'word'`, written out: a bound parameter would hide a partial index from the planner."""
+    return column == literal_column(f"'{word.value}'")
+
+
+class JobRow(Base):
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("submitter", "idempotency_key"),
+        # The order of claiming; as long as this index serves it, a claim costs the same at any depth.
+        _partial_index("ix_jobs_claim", "level", "due_order", "created_at", where="status = 'queued'"),
+        _partial_index("ix_jobs_lease", "lease_until", where="status = 'running'"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    #: 0 STAT, 1 urgent, 2 routine; a routine row that waited too long is lifted to 1
+    level: Mapped[int] = mapped_column(SmallInteger)
+    #: when the answer is wanted, or the far end of time
+    due_order: Mapped[datetime]
+    created_at: Mapped[datetime]
+    not_before: Mapped[datetime]
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    lease_until: Mapped[datetime | None]
+    worker_id: Mapped[str | None]
+    alone: Mapped[bool]
+    cancel_requested: Mapped[bool]
+    submitter: Mapped[str]
+    idempotency_key: Mapped[str | None]
+    request: Mapped[dict[str, Any]]
+    request_digest: Mapped[str]
+    finished_at: Mapped[datetime | None]
+    error_code: Mapped[str | None]
+    error_text: Mapped[str | None]
+
+
+class ReadingRow(Base):
+    __tablename__ = "readings"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    created_at: Mapped[datetime]
+    outcome: Mapped[str]
+    reasoning: Mapped[str]
+    answer: Mapped[str]
+    choice: Mapped[str | None]
+    raw_text: Mapped[str]
+    prompt_tokens: Mapped[int]
+    completion_tokens: Mapped[int]
+    timings: Mapped[dict[str, Any]]
+    provenance: Mapped[dict[str, Any]]
+
+
+class EndpointRow(Base):
+    __tablename__ = "endpoints"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    url: Mapped[str]
+    status: Mapped[str]
+    event_types: Mapped[list[str]]
+    payload: Mapped[str]
+    secret: Mapped[str]
+    previous_secret: Mapped[str | None]
+    #: until then both secrets sign
+    previous_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+
+
+class DeliveryRow(Base):
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("job_id", "endpoint_id", "event_type"),
+        _partial_index("ix_deliveries_due", "next_at", where="status = 'pending'"),
+        Index("ix_deliveries_endpoint", "endpoint_id", "lease_until"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id"))
+    event_type: Mapped[str]
+    body: Mapped[bytes] = mapped_column(LargeBinary)
+    status: Mapped[str]
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    next_at: Mapped[datetime]
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+    http_status: Mapped[int | None]
+    reason: Mapped[str | None]
+
+
+class ApiKeyRow(Base):
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    #: sha256 of the key; the key itself is shown once and kept nowhere
+    digest: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
+
+
+class WorkerRow(Base):
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str]
+    pid: Mapped[int] = mapped_column(BigInteger)
+    device: Mapped[str]
+    model: Mapped[str]
+    slots: Mapped[int]
+    running: Mapped[int]
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime]

@@ -1,0 +1,82 @@
+"""Uploads: bytes somebody sent, kept on disk under their own digest.
+
+In: a stream of bytes. Out: an `upload:sha256-...` reference, and the file it stands for. File names are
+made from the digest alone, never from what the sender called the image. It does not look inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+
+from worker.errors import ImageMissing, ImageTooLarge, ReferenceForbidden
+
+_REFERENCE = re.compile(r"^upload:sha256-([0-9a-f]{64})$")
+
+
+def keep(folder: Path, chunks: Iterable[bytes], *, max_bytes: int) -> str:
+    """Write `chunks` under their digest and give the reference. The same bytes are kept once.
+
+    Raises ImageTooLarge as soon as `max_bytes` is passed; nothing is left behind then.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = Draft(folder, max_bytes=max_bytes)
+    try:
+        for chunk in chunks:
+            draft.write(chunk)
+        return draft.keep()
+    finally:
+        draft.discard()
+
+
+def path_of(folder: Path, reference: str) -> Path:
+    """The file behind an `upload:` reference. Raises ReferenceForbidden or ImageMissing."""
+    found = _REFERENCE.match(reference)
+    if found is None:
+        raise ReferenceForbidden
+    path = _place(folder, found[1])
+    if not path.is_file():
+        raise ImageMissing
+    return path
+
+
+class Draft:
+    """An upload on its way in: write, then `keep` (or `discard`). For senders that come in pieces."""
+
+    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
+        self._room = max_bytes
+        self._digest = hashlib.sha256()
+        self._path = folder / f"draft-{secrets.token_hex(8)}"
+        self._file = os.fdopen(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb")
+
+    def write(self, chunk: bytes) -> None:
+        self._room -= len(chunk)
+        if self._room < 0:
+            raise ImageTooLarge
+        self._digest.update(chunk)
+        self._file.write(chunk)
+
+    def keep(self) -> str:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        name = self._digest.hexdigest()
+        place = _place(self._folder, name)
+        place.parent.mkdir(exist_ok=True, mode=0o700)
+        self._path.replace(place)
+        return f"upload:sha256-{name}"
+
+    def discard(self) -> None:
+        """After `keep` this does nothing."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _place(folder: Path, digest: str) -> Path:
+    return folder / digest[:2] / digest
