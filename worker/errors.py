@@ -15,7 +15,7 @@
     │       ├── ImageUnreadable
     │       ├── ImageTooLarge
     │       ├── UnsupportedImage
-    │       ├── UnsupportedTransferSyntax
+    │       │   └── UnsupportedTransferSyntax
     │       └── RegionOutside
     ├── TransientError             retried, with backoff
     │   ├── FetchFailed
@@ -250,6 +250,7 @@ class InternalError(AttemptError):
     """An error inside the worker, which has logged its kind and place."""
 
     code = "internal_error"
+    retryable = True
 
 
 class AddressRefused(PathlaneError):

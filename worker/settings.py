@@ -6,8 +6,9 @@ default; `docs/reference/settings.md` is made from these docstrings.
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Mapping
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +16,9 @@ from typing import Annotated
 from pydantic import Field, SecretStr, ValidationError
 from pydantic import field_validator as check
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+#: sun_path holds 108 bytes on Linux, 104 on macOS
+LONGEST_SOCKET_PATH = 100
 
 
 class SettingsError(ValueError):
@@ -146,11 +150,22 @@ def _explain(error: ValidationError) -> str:
     return f"PATHLANE_{str(problem['loc'][0]).upper()}: {problem['msg']}"
 
 
-def embedded_environment(data: Path) -> Mapping[str, str]:
+def embedded_environment(data: Path) -> dict[str, str]:
     """The settings of `pathlane up --data DIR`: everything in one folder, nothing outside it."""
     return {
         "PATHLANE_DATABASE_URL": f"sqlite:///{data / 'pathlane.db'}",
-        "PATHLANE_BROKER_URL": f"redis+socket://{data / 'valkey.sock'}",
+        "PATHLANE_BROKER_URL": f"redis+socket://{embedded_socket(data)}",
         "PATHLANE_UPLOADS_DIR": str(data / "uploads"),
         "PATHLANE_SLOTS_DIR": str(data / "slots"),
+        "PATHLANE_WEBHOOK_HOSTS": "127.0.0.0/8,::1",
+        "PATHLANE_WEBHOOK_PLAIN_HTTP": "true",
     }
+
+
+def embedded_socket(data: Path) -> Path:
+    """The broker's socket: in the data folder, unless its path is too long for a socket's address."""
+    inside = data / "valkey.sock"
+    if len(str(inside).encode()) <= LONGEST_SOCKET_PATH:
+        return inside
+    name = hashlib.sha256(str(data).encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"pathlane-{name}.sock"

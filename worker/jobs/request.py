@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -130,12 +131,17 @@ def parse_request(body: bytes | str | dict[str, Any]) -> JobRequest:
 
 def problems_of(error: ValidationError) -> tuple[tuple[str, str], ...]:
     """(field, reason) for each thing that is wrong, without the value that was sent."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    return tuple((_field(problem["loc"]), problem["msg"].removeprefix("Value error, ")) for problem in found)
+    return problems_from(error.errors(include_url=False, include_input=False, include_context=False))
+
+
+def problems_from(errors: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
+    """The same from pydantic's list, as FastAPI hands it on; `body` in front of a field is left out."""
+    return tuple((_field(error["loc"]), error["msg"].removeprefix("Value error, ")) for error in errors)
 
 
 def _field(location: tuple[int | str, ...]) -> str:
     """Names of our own schema only: an unknown field's name may itself be text of a case."""
     known = {*JobRequest.model_fields, *ImageReference.model_fields, *Region.model_fields}
-    parts = [str(part) if isinstance(part, int) or part in known else "?" for part in location]
+    inside = location[1:] if location[:1] == ("body",) else location
+    parts = [str(part) if isinstance(part, int) or part in known else "?" for part in inside]
     return ".".join(parts) or "body"

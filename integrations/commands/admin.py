@@ -1,0 +1,191 @@
+"""For whoever keeps it: migrate, replay, endpoints, keys."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+
+from integrations.commands.place import (
+    data_option,
+    json_option,
+    open_place,
+    print_json,
+    settings_for,
+    tells_errors,
+)
+from integrations.view import instant
+from integrations.webhooks.signing import Secret
+from worker.jobs.event import Endpoint, EventType, Payload
+from worker.store import schema
+from worker.store.session import Database
+
+OVERLAP_HOURS = 24.0
+
+
+@click.command()
+@data_option
+@tells_errors
+def migrate(*, data: Path | None) -> None:
+    """Bring the database to this version's schema. Does nothing when it is there."""
+    database = Database(settings_for(data).store.database_url.get_secret_value())
+    schema.migrate(database)
+    click.echo("The database is up to date.")
+
+
+@click.command()
+@click.argument("delivery_id", metavar="[msg_ID]", required=False)
+@click.option("--failed-since", type=float, metavar="HOURS", help="Everything that failed in the last hours.")
+@data_option
+@tells_errors
+def replay(delivery_id: str | None, *, failed_since: float | None, data: Path | None) -> None:
+    """Send an event again, under the same id.
+
+    \b
+    pathlane replay msg_01ARZ3NDEKTSV4RRFFQ69G5FAV
+    pathlane replay --failed-since 48
+    """
+    place = open_place(data)
+    if (delivery_id is None) == (failed_since is None):
+        raise click.UsageError("give a delivery's id, or --failed-since HOURS")
+    if delivery_id is not None:
+        place.outbox.replay(delivery_id)
+        click.echo("1 event is due again.")
+    else:
+        since = datetime.now(UTC) - timedelta(hours=failed_since or 0)
+        click.echo(f"{place.outbox.replay_failed(since=since)} events are due again.")
+
+
+@click.group()
+def endpoint() -> None:
+    """Who is told: add, list, rotate, pause, resume."""
+
+
+@endpoint.command("add")
+@click.argument("name")
+@click.argument("url")
+@click.option(
+    "--event",
+    "events",
+    multiple=True,
+    type=click.Choice([e.value for e in EventType]),
+    help="All by default.",
+)
+@click.option(
+    "--full", is_flag=True, help="Send reasoning and answer too (https only); ids and status by default."
+)
+@json_option
+@data_option
+@tells_errors
+def add_endpoint(
+    name: str, url: str, *, events: tuple[str, ...], full: bool, as_json: bool, data: Path | None
+) -> None:
+    """Tell URL of every job that ends. Prints the secret, once.
+
+    \b
+    pathlane endpoint add lis https://lis.example.org/pathlane --event job.succeeded
+    """
+    secret = Secret.new(secrets.token_bytes).text
+    added = open_place(data).endpoints.add(
+        name, url, secret=secret, event_types=[EventType(e) for e in events] or list(EventType),
+        payload=Payload.FULL if full else Payload.THIN,
+    )  # fmt: skip
+    _print_secret(added, secret, as_json=as_json)
+
+
+@endpoint.command("list")
+@json_option
+@data_option
+@tells_errors
+def list_endpoints(*, as_json: bool, data: Path | None) -> None:
+    """All endpoints; no secrets."""
+    found = [
+        {"id": e.id, "name": e.name, "status": e.status.value, "payload": e.payload.value,
+         "events": [t.value for t in e.event_types], "url": e.url}
+        for e in open_place(data).endpoints.all()
+    ]  # fmt: skip
+    if as_json:
+        print_json(found)
+        return
+    for one in found:
+        click.echo(f"{one['id']}  {one['name']}  {one['status']}  {one['payload']}  {one['url']}")
+
+
+@endpoint.command("rotate")
+@click.argument("name")
+@click.option(
+    "--overlap", default=OVERLAP_HOURS, show_default=True, help="Hours in which the old secret signs too."
+)
+@json_option
+@data_option
+@tells_errors
+def rotate(name: str, *, overlap: float, as_json: bool, data: Path | None) -> None:
+    """Give an endpoint a new secret. Prints it, once."""
+    secret = Secret.new(secrets.token_bytes).text
+    changed = open_place(data).endpoints.rotate(name, secret=secret, overlap_seconds=overlap * 3600)
+    _print_secret(changed, secret, as_json=as_json)
+
+
+@endpoint.command("pause")
+@click.argument("name")
+@data_option
+@tells_errors
+def pause(name: str, *, data: Path | None) -> None:
+    """Let an endpoint's events wait."""
+    click.echo(open_place(data).endpoints.pause(name).status.value)
+
+
+@endpoint.command("resume")
+@click.argument("name")
+@data_option
+@tells_errors
+def resume(name: str, *, data: Path | None) -> None:
+    """Send what has waited."""
+    click.echo(open_place(data).endpoints.resume(name).status.value)
+
+
+@click.group()
+def key() -> None:
+    """Who may ask over HTTP: add, list, revoke."""
+
+
+@key.command("add")
+@click.argument("name")
+@data_option
+@tells_errors
+def add_key(name: str, *, data: Path | None) -> None:
+    """Make an API key. Prints it, once; only its digest is kept."""
+    made = f"pl_{secrets.token_urlsafe(32)}"
+    open_place(data).keys.add(name, made)
+    click.echo(made)
+
+
+@key.command("list")
+@data_option
+@tells_errors
+def list_keys(*, data: Path | None) -> None:
+    """All keys: id, name, since when, and since when revoked."""
+    for one in open_place(data).keys.all():
+        click.echo(f"{one.id}  {one.name}  {instant(one.created_at)}  {instant(one.revoked_at) or 'valid'}")
+
+
+@key.command("revoke")
+@click.argument("key_id", metavar="key_ID")
+@data_option
+@tells_errors
+def revoke_key(key_id: str, *, data: Path | None) -> None:
+    """Let a key in no longer."""
+    open_place(data).keys.revoke(key_id)
+    click.echo("revoked")
+
+
+COMMANDS = (migrate, replay, endpoint, key)
+
+
+def _print_secret(added: Endpoint, secret: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": added.id, "name": added.name, "secret": secret})
+    else:
+        click.echo(f"{added.id}  {added.name}\nSecret (shown once): {secret}")

@@ -1,0 +1,166 @@
+"""For whoever asks: submit, show, cancel."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from integrations.commands.place import (
+    Place,
+    data_option,
+    json_option,
+    leave,
+    open_place,
+    print_json,
+    tells_errors,
+)
+from integrations.view import job_document
+from worker import uploads
+from worker.errors import ImageMissing
+from worker.jobs.job import Job
+from worker.jobs.request import Priority, Style, parse_request
+
+SUBMITTER = "command-line"
+POLL_SECONDS = 0.1
+#: a worker that has not reported for so long is not counted on
+WORKER_SILENT_SECONDS = 60.0
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.option("--question", required=True, help="What is asked about the image.")
+@click.option("--option", "options", multiple=True, help="A possible answer; give it two to 26 times.")
+@click.option("--style", type=click.Choice([s.value for s in Style]), default="cot", show_default=True)
+@click.option(
+    "--priority", type=click.Choice([p.value for p in Priority]), default="routine", show_default=True
+)
+@click.option("--region", help="X,Y,WIDTH,HEIGHT in pixels, of every image.")
+@click.option("--frame", type=int, help="DICOM frame number or TIFF page, from 1.")
+@click.option("--due-at", help="When the answer is wanted: 2026-11-23T18:00:00Z.")
+@click.option("--timeout", type=float, help="Seconds one attempt may spend in the model.")
+@click.option("--key", "idempotency_key", help="Idempotency key: the same key never makes a second job.")
+@click.option("--correlation-id", help="An id of your own, given back in every event.")
+@click.option("--endpoint", "endpoints", multiple=True, help="Tell this endpoint only; may be repeated.")
+@click.option("--wait", is_flag=True, help="Wait until the job has ended.")
+@click.option("--wait-seconds", type=float, default=3600, show_default=True, help="How long to wait at most.")
+@json_option
+@data_option
+@tells_errors
+def submit(
+    images: tuple[str, ...],
+    *,
+    wait: bool,
+    wait_seconds: float,
+    as_json: bool,
+    data: Path | None,
+    **asked: Any,
+) -> None:
+    """Ask a question about one to eight images (files, or file:, upload:, https: references).
+
+    \b
+    pathlane submit tile.png --question "Which stain is shown?" --wait
+    pathlane submit a.dcm --data .pathlane --question "Which stain is shown?" \\
+        --option "Hematoxylin and eosin" --option "No tissue" --priority stat --wait --json
+    """
+    place = open_place(data)
+    references = [_reference(place, image, asked["region"], asked["frame"]) for image in images]
+    body = {name: asked[name] for name in ("question", "style", "priority", "due_at", "timeout",
+            "idempotency_key", "correlation_id") if asked[name] is not None}  # fmt: skip
+    body |= {"images": references, "options": list(asked["options"])}
+    body |= {"endpoints": list(asked["endpoints"])} if asked["endpoints"] else {}
+    job = place.jobs.submit(parse_request(body), submitter=SUBMITTER).job
+    if not place.ring():
+        click.echo(
+            "pathlane: stored, but the broker does not answer; a worker's sweep will find it", err=True
+        )
+    if wait:
+        job = _wait_for(place, job, wait_seconds)
+    _print(place, job, as_json=as_json)
+    if wait and job.status.value != "succeeded":
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@json_option
+@data_option
+@tells_errors
+def show(job_id: str, *, as_json: bool, data: Path | None) -> None:
+    """One job, with its reading and deliveries.
+
+    \b
+    pathlane show job_01ARZ3NDEKTSV4RRFFQ69G5FAV --data .pathlane --json
+    """
+    place = open_place(data)
+    _print(place, place.jobs.get(job_id), as_json=as_json)
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@data_option
+@tells_errors
+def cancel(job_id: str, *, data: Path | None) -> None:
+    """Take a job back: a queued one at once, a running one within a step."""
+    job, _ = open_place(data).jobs.cancel(job_id)
+    click.echo(job.status.value if job.status.is_terminal else "cancelling")
+
+
+COMMANDS = (submit, show, cancel)
+
+
+def _reference(place: Place, image: str, region: str | None, frame: int | None) -> dict[str, Any]:
+    """Files are uploaded: a worker may be on another machine, and a path may name a patient."""
+    reference = image
+    if not image.startswith(("file:", "upload:", "https:")) and "://" not in image:
+        reference = _upload(place, Path(image))
+    entry: dict[str, Any] = {"reference": reference}
+    if region is not None:
+        try:
+            numbers = [int(number) for number in region.split(",")]
+            entry["region"] = dict(zip(("x", "y", "width", "height"), numbers, strict=True))
+        except ValueError:
+            raise click.BadParameter("give X,Y,WIDTH,HEIGHT", param_hint="--region") from None
+    return entry | ({"frame": frame} if frame is not None else {})
+
+
+def _upload(place: Place, path: Path) -> str:
+    imaging = place.settings.imaging
+    try:
+        with path.open("rb") as file:
+            chunks = iter(lambda: file.read(1 << 20), b"")
+            return uploads.keep(imaging.uploads_dir, chunks, max_bytes=imaging.max_image_bytes)
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise ImageMissing from None
+
+
+def _wait_for(place: Place, job: Job, seconds: float) -> Job:
+    end = time.monotonic() + seconds
+    if not place.workers.alive(within_seconds=WORKER_SILENT_SECONDS):
+        click.echo("pathlane: no worker is running; `pathlane up` or `pathlane worker` starts one", err=True)
+    with Console(stderr=True).status("queued") as status:
+        while not job.status.is_terminal:
+            if time.monotonic() > end:
+                leave(f"{job.id} has not ended after {timedelta(seconds=seconds)}; it goes on", 3)
+            time.sleep(POLL_SECONDS)
+            job = place.jobs.get(job.id)
+            status.update(job.status.value)
+    return job
+
+
+def _print(place: Place, job: Job, *, as_json: bool) -> None:
+    reading = place.jobs.reading(job.id)
+    if as_json:
+        print_json(job_document(job, reading, place.outbox.of_job(job.id)))
+        return
+    click.echo(f"{job.id}  {job.status.value}  {job.priority.value}")
+    if job.error_text:
+        click.echo(f"  {job.error_code}: {job.error_text}")
+    if reading is not None:
+        click.echo(f"  outcome    {reading.outcome.value}\n  reasoning  {reading.reasoning}")
+        click.echo(f"  answer     {reading.answer}\n  notice     {reading.provenance.notice}")

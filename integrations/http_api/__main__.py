@@ -1,0 +1,57 @@
+"""The web half of the gateway: `python -m integrations.http_api`. Settings in, an HTTP server out."""
+
+from __future__ import annotations
+
+import sys
+
+import uvicorn
+
+from integrations.http_api.app import create_app
+from integrations.http_api.state import Api
+from worker import log
+from worker.app import READ, READ_QUEUE, check_broker, connect, ring
+from worker.settings import Settings, SettingsError, read_settings
+from worker.store import schema
+from worker.store.jobs import Jobs
+from worker.store.keys import Keys
+from worker.store.outbox import Outbox
+from worker.store.session import Database
+
+EX_CONFIG = 78
+
+
+def api_of(settings: Settings) -> Api:
+    database = Database(settings.store.database_url.get_secret_value())
+    connect(settings.queue.broker_url.get_secret_value())
+    return Api(
+        jobs=Jobs(database, public_url=settings.delivery.public_url),
+        outbox=Outbox(database),
+        keys=Keys(database),
+        uploads_dir=settings.imaging.uploads_dir,
+        max_upload_bytes=settings.imaging.max_image_bytes,
+        max_body_bytes=settings.api.max_body_bytes,
+        ring=lambda: ring(READ, queue=READ_QUEUE),
+        checks={"database": lambda: schema.check(database), "broker": check_broker},
+    )
+
+
+def main() -> int:
+    try:
+        settings = read_settings()
+    except SettingsError as error:
+        print(f"pathlane gateway: {error}", file=sys.stderr)  # noqa: T201
+        return EX_CONFIG
+    log.configure("gateway", settings.log_level)
+    uvicorn.run(
+        create_app(api_of(settings)),
+        host=settings.api.api_host,
+        port=settings.api.api_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The routes of version 1: submit, upload, get, cancel; and the two probes.
+
+In: checked requests of a known asker. Out: JSON. What a job may say is decided in `integrations.view`,
+what is stored in `worker.store`.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from integrations.http_api.state import Api, Asker, Parts
+from integrations.view import job_document
+from worker.errors import InvalidRequest, PathlaneError
+from worker.jobs.job import Job
+from worker.jobs.request import JobRequest
+from worker.uploads import Draft
+
+router = APIRouter()
+
+
+@router.post("/v1/jobs", status_code=HTTPStatus.ACCEPTED, summary="Ask a question about one or more images")
+def submit(
+    body: JobRequest,
+    response: Response,
+    api: Parts,
+    asker: Asker,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> dict[str, Any]:
+    """202: stored, and it will end. 200: the same request had been accepted under this key before."""
+    submission = api.jobs.submit(_with_key(body, idempotency_key), submitter=asker)
+    api.ring()
+    response.headers["Location"] = f"/v1/jobs/{submission.job.id}"
+    if not submission.is_new:
+        response.status_code = HTTPStatus.OK
+    return _document(api, submission.job)
+
+
+@router.get("/v1/jobs/{job_id}", summary="One job, with its reading and deliveries")
+def get(job_id: str, api: Parts, asker: Asker) -> dict[str, Any]:
+    del asker
+    return _document(api, api.jobs.get(job_id))
+
+
+@router.post("/v1/jobs/{job_id}/cancel", status_code=HTTPStatus.ACCEPTED, summary="Take a job back")
+def cancel(job_id: str, api: Parts, asker: Asker) -> dict[str, Any]:
+    """A queued job is cancelled at once, a running one within a step; an ended one stays as it is."""
+    del asker
+    job, _ = api.jobs.cancel(job_id)
+    return _document(api, job)
+
+
+@router.post("/v1/uploads", status_code=HTTPStatus.CREATED, summary="Send the bytes of an image")
+async def upload(request: Request, api: Parts, asker: Asker) -> dict[str, str]:
+    """The body is the file itself. The answer's `reference` stands for it in a job's `images`."""
+    del asker
+    draft = await run_in_threadpool(Draft, api.uploads_dir, max_bytes=api.max_upload_bytes)
+    try:
+        async for chunk in request.stream():
+            await run_in_threadpool(draft.write, chunk)
+        return {"reference": await run_in_threadpool(draft.keep)}
+    finally:
+        draft.discard()
+
+
+@router.get("/healthz", summary="Whether this process answers")
+def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+@router.get("/readyz", summary="Whether it can take jobs, and if not, why")
+def readyz(api: Parts) -> JSONResponse:
+    reasons = {name: reason for name in api.checks if (reason := _reason(api, name))}
+    status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
+    return JSONResponse({"status": "not ready" if reasons else "ready", "reasons": reasons}, status.value)
+
+
+def _reason(api: Api, name: str) -> str:
+    try:
+        api.checks[name]()
+    except PathlaneError as error:
+        return error.public
+    return ""
+
+
+def _with_key(body: JobRequest, header: str | None) -> JobRequest:
+    if not header:
+        return body
+    if body.idempotency_key not in (None, header):
+        raise InvalidRequest((("idempotency_key", "differs from the Idempotency-Key header"),))
+    return body.model_copy(update={"idempotency_key": header})
+
+
+def _document(api: Api, job: Job) -> dict[str, Any]:
+    return job_document(job, api.jobs.reading(job.id), api.outbox.of_job(job.id))

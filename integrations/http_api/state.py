@@ -1,0 +1,50 @@
+"""What the routes work with, and how they find out who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request
+
+from worker.errors import NotAllowed
+from worker.store.jobs import Jobs
+from worker.store.keys import Keys
+from worker.store.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    jobs: Jobs
+    outbox: Outbox
+    keys: Keys
+    uploads_dir: Path
+    max_upload_bytes: int
+    max_body_bytes: int
+    #: "there is work"; False when the broker does not answer
+    ring: Callable[[], bool]
+    #: name -> raises a PathlaneError with the reason why that part is not ready
+    checks: dict[str, Callable[[], Any]]
+
+
+def api_of(request: Request) -> Api:
+    api: Api = request.app.state.api
+    return api
+
+
+def asker(
+    api: Annotated[Api, Depends(api_of)],
+    authorization: Annotated[str, Header(description="`Bearer` and an API key")] = "",
+) -> str:
+    """The name of the key that was shown. Raises NotAllowed."""
+    scheme, _, key = authorization.partition(" ")
+    name = api.keys.name_of(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+    if name is None:
+        raise NotAllowed
+    return name
+
+
+Parts = Annotated[Api, Depends(api_of)]
+Asker = Annotated[str, Depends(asker)]

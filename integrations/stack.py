@@ -1,0 +1,117 @@
+"""Everything on one machine: broker, database, worker and gateway, in one folder.
+
+In: a data folder. Out: a running stack, until it is stopped. `pathlane up` and `pathlane demo` share it.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from integrations import valkey
+from integrations.supervisor import Program, Supervisor, python
+from worker.settings import embedded_environment, embedded_socket
+from worker.store import schema
+from worker.store.keys import Keys
+from worker.store.session import Database
+
+READY_SECONDS = 120.0
+
+
+class NotReady(RuntimeError):
+    """A part did not start in time, or gave up; it has said why above."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stack:
+    url: str
+    api_key: str
+    supervisor: Supervisor
+    environment: Mapping[str, str]
+
+
+@contextmanager
+def running(data: Path, *, host: str = "127.0.0.1", port: int = 8000) -> Iterator[Stack]:
+    """Start everything and stop it again. Raises NotReady, OSError, NoServer."""
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    port = _usable(host, port)
+    environment = _environment(data, host, port)
+    supervisor = Supervisor()
+    try:
+        sock = embedded_socket(data)
+        sock.unlink(missing_ok=True)
+        supervisor.start(_program("broker", valkey.command(data / "valkey", sock), environment))
+        _wait(supervisor, sock.exists)
+        api_key = _prepare(environment["PATHLANE_DATABASE_URL"], data)
+        for name, module in GATEWAY:
+            supervisor.start(_program(name, python(module), environment))
+        supervisor.start(_program("worker", python("worker"), environment))
+        url = f"http://{host}:{port}"
+        _wait(supervisor, lambda: _answers(f"{url}/readyz"))
+        yield Stack(url=url, api_key=api_key, supervisor=supervisor, environment=environment)
+    finally:
+        supervisor.stop()
+
+
+GATEWAY = (("web", "integrations.http_api"), ("courier", "integrations.courier"))
+
+
+def _environment(data: Path, host: str, port: int) -> dict[str, str]:
+    own = {"PATHLANE_API_HOST": host, "PATHLANE_API_PORT": str(port)}
+    public = {"PATHLANE_PUBLIC_URL": f"http://{host}:{port}"}
+    return public | {**os.environ} | embedded_environment(data) | own  # noqa: TID251  # for the children
+
+
+def _program(name: str, command: list[str], environment: Mapping[str, str]) -> Program:
+    return Program(name=name, command=command, environment=environment)
+
+
+def _prepare(database_url: str, data: Path) -> str:
+    """Migrate, and let in the key that lies in the folder, so that it survives a restart."""
+    database = Database(database_url)
+    schema.migrate(database)
+    file = data / "api-key"
+    with (
+        suppress(FileExistsError),
+        os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new,
+    ):
+        new.write(f"pl_{secrets.token_urlsafe(32)}")
+    key = file.read_text()
+    Keys(database).add("up", key)
+    database.close()
+    return key
+
+
+def _usable(host: str, port: int) -> int:
+    """`port` where it is free, else another one."""
+    for wanted in (port, 0):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, wanted))
+            return int(probe.getsockname()[1])
+    raise OSError(f"no free port on {host}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _wait(supervisor: Supervisor, ready: Callable[[], bool]) -> None:
+    end = time.monotonic() + READY_SECONDS
+    supervisor.watch(until=lambda: ready() or time.monotonic() > end)
+    if supervisor.given_up is not None or not ready():
+        raise NotReady

@@ -1,0 +1,122 @@
+"""The supervisor: starts child programs, starts again what dies, and leaves nothing running.
+
+In: command lines. Out: an exit status. A child that dies comes back after a growing pause; one that says
+EX_CONFIG (78, sysexits.h) cannot be helped by starting it again, so everything is stopped. It does not
+know what its children do.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from worker import log
+
+#: a setting must change before another start makes sense
+EX_CONFIG = 78
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+#: after so many seconds of life a death is the first one again
+STEADY_SECONDS = 60.0
+WATCH_SECONDS = 0.1
+
+_PR_SET_PDEATHSIG = 1
+
+logger = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    #: how long it may take to end after SIGTERM before it is killed, in seconds
+    grace: float = 30.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Child:
+    program: Program
+    process: subprocess.Popen[bytes]
+    started: float
+    deaths: int = 0
+    #: when to start it again; None while it runs
+    again_at: float | None = None
+
+
+@dataclass(slots=True)
+class Supervisor:
+    clock: Callable[[], float] = time.monotonic
+    #: the exit status of a child that gave up for good
+    given_up: int | None = None
+    _children: list[_Child] = field(default_factory=list)
+
+    def start(self, program: Program) -> None:
+        self._children.append(_Child(program=program, process=_spawn(program), started=self.clock()))
+
+    def watch(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Keep the children alive until `until()`, or until one of them gives up for good."""
+        while not until() and self.given_up is None:
+            for child in self._children:
+                self._look_at(child)
+            time.sleep(WATCH_SECONDS)
+
+    def stop(self) -> None:
+        """Ask the children to end, the last one started first; kill those that do not."""
+        for child in reversed(self._children):
+            _end(child.process, child.program.grace)
+        self._children.clear()
+
+    def _look_at(self, child: _Child) -> None:
+        if child.again_at is not None:
+            if self.clock() >= child.again_at:
+                child.process, child.started, child.again_at = _spawn(child.program), self.clock(), None
+            return
+        status = child.process.poll()
+        if status is None:
+            return
+        if status == EX_CONFIG:
+            self.given_up = status
+            return
+        steady = self.clock() - child.started >= STEADY_SECONDS
+        child.deaths = 1 if steady else child.deaths + 1
+        pause = min(FIRST_PAUSE * 2 ** (child.deaths - 1), LONGEST_PAUSE)
+        child.again_at = self.clock() + pause
+        logger.warning("child.died", child=child.program.name, exit_status=status, wait=pause)
+
+
+def python(*arguments: str) -> list[str]:
+    """A command line that runs a module of ours in the same environment."""
+    return [sys.executable, "-m", *arguments]
+
+
+def _spawn(program: Program) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C reaches the supervisor alone, which ends the children in order.
+    return subprocess.Popen(  # noqa: S603  # our own command lines
+        program.command,
+        env=dict(program.environment),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # no threads yet
+    )
+
+
+def _end_with_parent() -> None:
+    """In the child: SIGTERM when the parent dies, however it dies (prctl(2), Linux only)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _end(process: subprocess.Popen[bytes], grace: float) -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(grace)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

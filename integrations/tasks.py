@@ -1,0 +1,124 @@
+"""What the queue can ask of a gateway: take a request in, deliver one event, look for what is due.
+
+In: ids, and on one queue a request as JSON. Out: rows in the store, attempts at delivery. This is the
+second place where tasks are registered; its program needs no torch (`integrations.courier`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from celery import Task
+from celery.exceptions import Reject
+
+from integrations.webhooks.delivery import attempt
+from worker import log
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, RELAY, SUBMIT, app, ring
+from worker.errors import InputError, LeaseLost, StoreUnavailable
+from worker.jobs.request import parse_request
+from worker.store.jobs import Jobs
+from worker.store.outbox import Outbox
+
+#: who a request belongs to that came by Celery: whoever can reach the broker
+CELERY_SUBMITTER = "celery"
+#: a delivery that was rung is not rung again for so long
+RING_AGAIN_SECONDS = 30.0
+STORE_RETRY_SECONDS = 2.0
+
+logger = log.get(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Courier:
+    """What the tasks of this process work with."""
+
+    jobs: Jobs
+    outbox: Outbox
+    client: httpx.Client
+    #: how long one attempt may take, in seconds
+    attempt_seconds: float
+    patience_seconds: float
+    chance: Callable[[], float] = random.random
+    _rung: dict[str, float] = field(default_factory=dict)
+
+    def relay(self) -> None:
+        """Ring for every delivery that is due, and look after leases that no worker is left to look after."""
+        self.jobs.sweep(patience_seconds=self.patience_seconds)
+        now = time.monotonic()
+        due = self.outbox.due()
+        self._rung = {i: at for i, at in self._rung.items() if now - at < RING_AGAIN_SECONDS}
+        for delivery_id in due:
+            if delivery_id not in self._rung and ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE):
+                self._rung[delivery_id] = now
+
+    def deliver(self, delivery_id: str) -> None:
+        """One attempt, under a lease that is longer than the attempt may take."""
+        self._rung.pop(delivery_id, None)
+        delivery = self.outbox.claim(delivery_id, lease_seconds=2 * self.attempt_seconds)
+        if delivery is None:
+            return
+        outcome = attempt(delivery, self.client, now=datetime.now(UTC), chance=self.chance())
+        logger.info(
+            "delivery.attempted",
+            delivery_id=delivery.id,
+            endpoint_id=delivery.endpoint.id,
+            attempt=delivery.attempt,
+            status=outcome.status.value,
+            http_status=outcome.http_status,
+            reason=outcome.reason,
+        )
+        try:
+            self.outbox.record(delivery, outcome)
+        except LeaseLost:
+            logger.warning("delivery.lease_lost", delivery_id=delivery.id)
+
+
+_installed: list[Courier] = []
+
+
+def install(courier: Courier) -> None:
+    """Give the tasks of this process their courier. Called once, by the program."""
+    _installed[:] = [courier]
+
+
+@app.task(name=DELIVER_WEBHOOK)
+def deliver(delivery_id: str) -> None:
+    """Before: due. After: delivered, due later, or in other hands."""
+    for courier in _installed:
+        courier.deliver(delivery_id)
+
+
+@app.task(name=RELAY)
+def relay() -> None:
+    """Before: something may be due. After: it has been rung for."""
+    for courier in _installed:
+        courier.relay()
+
+
+@app.task(name=SUBMIT, bind=True)
+def submit(self: Task, request: dict[str, Any]) -> None:
+    """Before: a request in a message. After: a job in the store, one, however often it is delivered."""
+    for courier in _installed:
+        _store(courier, str(self.request.id), request)
+
+
+def _store(courier: Courier, message_id: str, body: dict[str, Any]) -> None:
+    try:
+        request = parse_request(body)
+        if request.idempotency_key is None:
+            request = request.model_copy(update={"idempotency_key": f"message-{message_id}"})
+        courier.jobs.submit(request, submitter=CELERY_SUBMITTER)
+    except InputError as error:
+        logger.warning("submission.refused", code=error.code, request_id=message_id)
+    except StoreUnavailable:
+        # Not lost: the message goes to the back of its queue.
+        time.sleep(STORE_RETRY_SECONDS)
+        raise Reject(requeue=True) from None
+    else:
+        ring(READ, queue=READ_QUEUE)

@@ -1,0 +1,187 @@
+"""The submission API over a real store on both databases; the broker is a flag that says whether it was rung."""
+
+import hashlib
+
+import pytest
+from fastapi.testclient import TestClient
+
+from integrations.http_api.app import create_app
+from integrations.http_api.state import Api
+from tests.builders import a_reading
+from worker.errors import BrokerUnavailable
+from worker.jobs.event import Payload
+from worker.store import schema
+from worker.store.endpoints import Endpoints
+from worker.store.jobs import Jobs
+from worker.store.keys import Keys
+from worker.store.outbox import Outbox
+
+KEY = "pl_test"
+BODY = {"images": [{"reference": "upload:sha256-" + "0" * 64}], "question": "Which stain is shown?"}
+
+
+@pytest.fixture
+def rings():
+    return []
+
+
+@pytest.fixture
+def api(database, tmp_path, rings):
+    keys = Keys(database)
+    keys.add("lab", KEY)
+    return Api(
+        jobs=Jobs(database, public_url="https://pathlane.example"),
+        outbox=Outbox(database),
+        keys=keys,
+        uploads_dir=tmp_path / "uploads",
+        max_upload_bytes=1000,
+        max_body_bytes=10_000,
+        ring=lambda: bool(rings.append("ring")) or True,
+        checks={"database": lambda: schema.check(database)},
+    )
+
+
+@pytest.fixture
+def client(api):
+    with TestClient(create_app(api), headers={"authorization": f"Bearer {KEY}"}) as client:
+        yield client
+
+
+def problem(response, status, code):
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["code"] == code
+    return response.json()
+
+
+def test_a_submitted_job_is_stored_rung_for_and_can_be_fetched(client, api, rings):
+    response = client.post("/v1/jobs", json=BODY | {"priority": "stat", "labels": {"site": "A"}})
+    assert response.status_code == 202
+    job = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert (job["status"], job["priority"], job["labels"], job["reading"]) == (
+        "queued",
+        "stat",
+        {"site": "A"},
+        None,
+    )
+    assert api.jobs.get(job["id"]).submitter == "lab"
+    assert rings == ["ring"]
+    assert client.get(f"/v1/jobs/{job['id']}").json() == job
+
+
+def test_a_finished_job_shows_its_reading_and_deliveries(client, api, database):
+    Endpoints(database).add("lis", "https://lis.example", secret="whsec_x", payload=Payload.THIN)
+    job_id = client.post("/v1/jobs", json=BODY).json()["id"]
+    api.jobs.finish(api.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
+    job = client.get(f"/v1/jobs/{job_id}").json()
+    assert job["reading"]["outcome"] == "answered"
+    assert (job["reading"]["answer"], job["reading"]["choice"]) == ("B. DAB", "B")
+    assert job["reading"]["provenance"]["license"] == "Apache-2.0"
+    assert [d["status"] for d in job["deliveries"]] == ["pending"]
+
+
+def test_the_idempotency_key_may_come_as_a_header(client):
+    first = client.post("/v1/jobs", json=BODY, headers={"Idempotency-Key": "k1"})
+    second = client.post("/v1/jobs", json=BODY, headers={"Idempotency-Key": "k1"})
+    assert (first.status_code, second.status_code) == (202, 200)
+    assert first.json()["id"] == second.json()["id"]
+    other = client.post("/v1/jobs", json=BODY | {"question": "Q?"}, headers={"Idempotency-Key": "k1"})
+    problem(other, 409, "idempotency_conflict")
+    both = client.post("/v1/jobs", json=BODY | {"idempotency_key": "k2"}, headers={"Idempotency-Key": "k1"})
+    problem(both, 422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"question": ""}, "question"),
+        ({"question": "x" * 4001}, "question"),
+        ({"options": ["one"]}, "options"),
+        ({"options": [f"option {n}" for n in range(27)]}, "options"),
+        ({"priority": "now"}, "priority"),
+        ({"images": [{"reference": "gopher://x"}]}, "images.0.reference"),
+        ({"due_at": "2001-01-01T00:00:00Z"}, "due_at"),
+        ({"endpoints": ["nobody"]}, "endpoints"),
+        ({"Canary": 1}, "?"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_422_with_the_field(client, fields, field):
+    response = client.post("/v1/jobs", json=BODY | fields)
+    assert response.status_code == 422
+    assert field in [error["field"] for error in response.json()["errors"]]
+    assert "Canary" not in response.text
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xff", b"[1]"])
+def test_what_is_not_a_json_object_is_422(client, content):
+    problem(
+        client.post("/v1/jobs", content=content, headers={"content-type": "application/json"}),
+        422,
+        "invalid_request",
+    )
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer pl_wrong", "Basic abc", f"bearer {KEY}x"])
+def test_without_a_valid_key_nothing_is_said(client, header):
+    headers = {"authorization": header or ""}
+    for response in (
+        client.post("/v1/jobs", json=BODY, headers=headers),
+        client.get("/v1/jobs/job_x", headers=headers),
+        client.post("/v1/uploads", content=b"x", headers=headers),
+    ):
+        problem(response, 401, "not_allowed")
+        assert response.headers["www-authenticate"] == "Bearer"
+
+
+def test_a_body_over_the_limit_is_413(client):
+    problem(client.post("/v1/jobs", json=BODY | {"question": "x" * 20_000}), 413, "body_too_large")
+
+
+def test_an_upload_is_kept_under_its_digest(client, api):
+    response = client.post("/v1/uploads", content=b"picture")
+    assert response.status_code == 201
+    assert response.json() == {"reference": "upload:sha256-" + hashlib.sha256(b"picture").hexdigest()}
+    assert [p.read_bytes() for p in api.uploads_dir.rglob("*") if p.is_file()] == [b"picture"]
+
+
+def test_an_upload_over_the_limit_is_413_and_leaves_nothing(client, api):
+    problem(client.post("/v1/uploads", content=b"x" * 1001), 413, "image_too_large")
+    assert [p for p in api.uploads_dir.rglob("*") if p.is_file()] == []
+
+
+def test_a_job_that_is_not_there_is_404(client):
+    problem(client.get("/v1/jobs/job_nothing"), 404, "not_found")
+    assert client.get("/v1/nothing").status_code == 404
+
+
+def test_a_queued_job_can_be_cancelled(client):
+    job_id = client.post("/v1/jobs", json=BODY).json()["id"]
+    assert client.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+
+
+def test_the_probes_say_how_it_is_and_why(client, api):
+    assert client.get("/healthz", headers={"authorization": ""}).json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready", "reasons": {}}
+
+    def broken():
+        raise BrokerUnavailable
+
+    api.checks["broker"] = broken
+    response = client.get("/readyz")
+    assert response.status_code == 503
+    assert response.json()["reasons"] == {"broker": "The message broker did not answer."}
+
+
+def test_a_broker_that_is_down_does_not_lose_or_refuse_a_job(database, api):
+    import dataclasses
+
+    deaf = dataclasses.replace(api, ring=lambda: False)
+    with TestClient(create_app(deaf), headers={"authorization": f"Bearer {KEY}"}) as client:
+        job_id = client.post("/v1/jobs", json=BODY).json()["id"]
+    assert api.jobs.get(job_id).status == "queued"
+
+
+def test_the_description_names_every_field_of_a_request(client):
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    assert {"images", "question", "options", "priority", "due_at"} <= set(schemas["JobRequest"]["properties"])

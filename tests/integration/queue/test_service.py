@@ -1,0 +1,215 @@
+"""A worker with a real store and a pipeline that answers what the test says."""
+
+import threading
+import time
+
+import pytest
+
+from tests.builders import a_reading, a_request
+from worker.engine.slots import Slots
+from worker.errors import EngineStopped, ImageMissing
+from worker.jobs.job import Status
+from worker.jobs.reading import ReadingOutcome
+from worker.service import Bells, Rhythm, Service
+from worker.store.endpoints import Endpoints
+from worker.store.jobs import Jobs
+from worker.store.presence import Presence, Workers
+
+
+class Answers:
+    """A pipeline: answers with what `answer` gives, and counts who is in it at once."""
+
+    def __init__(self):
+        self.answer = lambda job, cancelled: a_reading()
+        self.most = 0
+        self._inside = 0
+        self._lock = threading.Lock()
+
+    def read(self, job, cancelled):
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        try:
+            return self.answer(job, cancelled)
+        finally:
+            with self._lock:
+                self._inside -= 1
+
+
+@pytest.fixture
+def pipeline():
+    return Answers()
+
+
+@pytest.fixture
+def rung():
+    return {"read": [], "deliver": []}
+
+
+@pytest.fixture
+def service(database, tmp_path, pipeline, rung):
+    presence = Presence(id="w1", host="h", pid=1, device="cpu", model="demo", slots=2, running=0)
+    service = Service(
+        jobs=Jobs(database), workers=Workers(database), slots=Slots(tmp_path / "slots", "cpu", 2),
+        pipeline=pipeline, presence=presence, bells=Bells(read=rung["read"].append, deliver=rung["deliver"].append),
+        rhythm=Rhythm(lease=0.6, sweep=0.1, patience=3600),
+    )  # fmt: skip
+    yield service
+    service.stop()
+
+
+def submit(service, **fields):
+    return service.jobs.submit(a_request(**fields), submitter="lab").job.id
+
+
+def status(service, job_id):
+    return service.jobs.get(job_id).status
+
+
+def until(condition, seconds=10):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+def test_one_ring_works_everything_off(service):
+    ids = [submit(service) for _ in range(5)]
+    assert service.work_off() is False
+    assert {status(service, i) for i in ids} == {Status.SUCCEEDED}
+
+
+def test_a_read_that_takes_long_gives_its_ring_back_in_time(service):
+    submit(service)
+    assert service.work_off(seconds=-1) is True
+
+
+def test_a_finished_job_rings_for_its_deliveries(service, database, rung):
+    Endpoints(database).add("lis", "https://lis.example", secret="whsec_x")
+    job_id = submit(service)
+    service.work_off()
+    assert len(rung["deliver"]) == 1
+    assert service.jobs.get(job_id).status is Status.SUCCEEDED
+
+
+def test_never_more_reads_than_slots(service, pipeline):
+    pipeline.answer = lambda job, cancelled: time.sleep(0.05) or a_reading()
+    for _ in range(8):
+        submit(service)
+    threads = [threading.Thread(target=service.work_off) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert pipeline.most == 2
+
+
+def test_a_refused_image_fails_its_job_and_the_next_one_is_read(service, pipeline):
+    def answer(job, _):
+        if job.request.question == "bad":
+            raise ImageMissing
+        return a_reading()
+
+    pipeline.answer = answer
+    bad, good = submit(service, question="bad"), submit(service)
+    service.work_off()
+    assert (status(service, bad), service.jobs.get(bad).error_code) == (Status.FAILED, "image_missing")
+    assert status(service, good) is Status.SUCCEEDED
+
+
+def test_a_transient_error_is_tried_again_later(service, pipeline):
+    def answer(job, _):
+        raise EngineStopped
+
+    pipeline.answer = answer
+    job_id = submit(service)
+    service.work_off()
+    job = service.jobs.get(job_id)
+    assert (job.status, job.attempt) == (Status.QUEUED, 1)
+    assert job.not_before > job.created_at
+
+
+def test_an_unforeseen_error_is_this_jobs_alone_and_says_nothing_of_the_case(service, pipeline, capsys):
+    def answer(job, _):
+        raise RuntimeError("Canary")
+
+    pipeline.answer = answer
+    job_id = submit(service)
+    service.work_off()
+    job = service.jobs.get(job_id)
+    assert (job.status, job.attempt) == (Status.QUEUED, 1)
+    assert "Canary" not in capsys.readouterr().err
+
+
+def test_a_long_read_keeps_its_lease(service, pipeline):
+    pipeline.answer = lambda job, cancelled: time.sleep(2) or a_reading()
+    service.start()
+    job_id = submit(service)
+    service.work_off()
+    job = service.jobs.get(job_id)
+    assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
+
+
+def test_a_cancelled_read_hears_of_it_while_it_runs(service, pipeline):
+    def answer(job, cancelled):
+        assert cancelled.wait(10)
+        return a_reading(outcome=ReadingOutcome.CANCELLED, answer="")
+
+    pipeline.answer = answer
+    service.start()
+    job_id = submit(service)
+    reader = threading.Thread(target=service.work_off)
+    reader.start()
+    until(lambda: status(service, job_id) is Status.RUNNING)
+    service.jobs.cancel(job_id)
+    reader.join(10)
+    assert status(service, job_id) is Status.CANCELLED
+
+
+def test_a_read_whose_lease_was_lost_is_stopped_and_records_nothing(service, pipeline):
+    def answer(job, cancelled):
+        service.jobs.renew([(job.id, job.attempt)], lease_seconds=-1)
+        service.jobs.sweep(patience_seconds=3600)
+        service.beat()
+        assert cancelled.is_set()
+        return a_reading()
+
+    pipeline.answer = answer
+    job_id = submit(service)
+    service.work_off()
+    assert status(service, job_id) is Status.QUEUED
+    assert service.jobs.reading(job_id) is None
+
+
+def test_the_sweep_rings_for_what_nobody_heard_but_only_as_often_as_slots_are_free(service, rung):
+    for _ in range(5):
+        submit(service)
+    service.sweep()
+    assert rung["read"] == [2]
+    with service.slots.hold(timeout_seconds=0), service.slots.hold(timeout_seconds=0):
+        service.sweep()
+    assert rung["read"] == [2]
+
+
+def test_a_draining_worker_claims_nothing_new(service, rung):
+    job_id = submit(service)
+    service.draining.set()
+    service.work_off()
+    service.sweep()
+    assert status(service, job_id) is Status.QUEUED
+    assert rung["read"] == []
+
+
+def test_a_worker_is_seen_with_what_it_runs_and_leaves(service, pipeline):
+    def answer(job, _):
+        service.beat()
+        (here,) = service.workers.alive(within_seconds=60)
+        assert here.running == 1
+        return a_reading()
+
+    pipeline.answer = answer
+    submit(service)
+    service.start()
+    service.work_off()
+    service.stop()
+    assert service.workers.alive(within_seconds=60) == []

@@ -1,0 +1,77 @@
+"""The cap, held by the kernel."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from worker.engine.slots import Slots
+from worker.errors import SlotTimeout
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from worker.engine.slots import Slots
+with Slots(Path(sys.argv[1]), "cpu", 1).hold(timeout_seconds=5):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_no_more_than_the_cap_are_held_at_once(tmp_path):
+    slots = Slots(tmp_path, "GPU-1", 3)
+    most, now, lock = 0, 0, threading.Lock()
+
+    def use():
+        nonlocal most, now
+        with slots.hold(timeout_seconds=10):
+            with lock:
+                now += 1
+                most = max(most, now)
+            time.sleep(0.01)
+            with lock:
+                now -= 1
+
+    threads = [threading.Thread(target=use) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 3
+    assert slots.free_here == 3
+
+
+def test_who_waits_too_long_is_told(tmp_path):
+    slots = Slots(tmp_path, "cpu", 1)
+    with slots.hold(timeout_seconds=1), pytest.raises(SlotTimeout), slots.hold(timeout_seconds=0.05):
+        pass
+
+
+def test_devices_do_not_share_slots(tmp_path):
+    with (
+        Slots(tmp_path, "GPU-1", 1).hold(timeout_seconds=0),
+        Slots(tmp_path, "GPU-2", 1).hold(timeout_seconds=0),
+    ):
+        assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_another_process_holds_its_slot_until_it_dies_even_when_it_is_paused(tmp_path, paused):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    here = Slots(tmp_path, "cpu", 1)
+    try:
+        if paused:
+            os.kill(holder.pid, signal.SIGSTOP)
+        with pytest.raises(SlotTimeout), here.hold(timeout_seconds=0.2):
+            pass
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+    with here.hold(timeout_seconds=0.5) as number:
+        assert number == 0

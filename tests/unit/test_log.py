@@ -1,0 +1,45 @@
+"""Only what is listed gets out."""
+
+import json
+import logging
+
+import pytest
+import structlog
+
+from worker import log
+
+
+@pytest.fixture
+def lines(capsys):
+    yield lambda: [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logging.getLogger().handlers[:] = []
+
+
+def test_a_field_that_is_not_listed_is_dropped(lines):
+    log.configure("worker")
+    log.get("x").info("job.claimed", job_id="job_1", question="Canary", path="/canary.png")
+    (line,) = lines()
+    assert (line["event"], line["job_id"], line["program"]) == ("job.claimed", "job_1", "worker")
+    assert "anary" not in json.dumps(line)
+
+
+def test_a_librarys_message_is_reduced_to_its_place(lines):
+    log.configure("worker")
+    try:
+        raise ValueError("Canary")
+    except ValueError:
+        logging.getLogger("kombu").exception("failed for %s", "Canary")
+    (line,) = lines()
+    assert (line["logger"], line["kind"]) == ("kombu", "ValueError")
+    assert "Canary" not in json.dumps(line)
+
+
+def test_an_error_is_told_by_kind_and_place_only():
+    try:
+        int("Canary")
+    except ValueError as error:
+        told = log.kind_and_place(error)
+    assert told["kind"] == "ValueError"
+    assert told["where"].startswith("test_log.py:")

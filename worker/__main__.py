@@ -1,0 +1,148 @@
+"""The worker program, one for each device: `python -m worker`. Also `check` and `devices` for `pathlane`.
+
+In: settings from the environment. Out: an exit status; 78 (EX_CONFIG) when a setting must change first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import socket
+import sys
+from functools import partial
+
+from worker import log, tasks
+from worker.address import AllowList, pinned_client
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, ring
+from worker.engine import devices
+from worker.engine.loop import EngineLoop
+from worker.engine.models.transformers_static import StaticReasoner, check
+from worker.engine.reasoner import Identity
+from worker.engine.slots import Slots
+from worker.errors import ModelUnavailable, PathlaneError
+from worker.imaging.fetch import https_fetcher
+from worker.imaging.source import open_patches
+from worker.pipeline import Pipeline
+from worker.service import Bells, Rhythm, Service
+from worker.settings import Settings, SettingsError, read_settings
+from worker.store import schema
+from worker.store.jobs import Jobs
+from worker.store.presence import Presence, Workers
+from worker.store.session import Database
+
+EX_CONFIG = 78
+
+logger = log.get("worker")
+
+
+def main() -> int:
+    arguments = _parser().parse_args()
+    try:
+        settings = read_settings()
+        if arguments.command == "check":
+            return _check(settings)
+        if arguments.command == "devices":
+            print(json.dumps(devices.visible()))  # noqa: T201
+            return 0
+        return _work(settings, arguments.device or settings.model.device)
+    except (SettingsError, PathlaneError) as error:
+        print(f"pathlane worker: {error}", file=sys.stderr)  # noqa: T201
+        return EX_CONFIG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("command", nargs="?", default="run", choices=["run", "check", "devices"])
+    parser.add_argument("--device", help="auto, cpu or cuda:N (default: PATHLANE_DEVICE)")
+    return parser
+
+
+def _check(settings: Settings) -> int:
+    """Whether the model could be loaded: prints one JSON object."""
+    try:
+        check(settings.model.model, settings.model.model_license)
+    except ModelUnavailable as error:
+        print(json.dumps({"ok": False, "text": error.public}))  # noqa: T201
+        return EX_CONFIG
+    print(json.dumps({"ok": True, "text": f"{settings.model.model} is here"}))  # noqa: T201
+    return 0
+
+
+def _work(settings: Settings, device: str) -> int:
+    log.configure("worker", settings.log_level)
+    app = connect(settings.queue.broker_url.get_secret_value())
+    database = Database(settings.store.database_url.get_secret_value(), pool_size=settings.model.slots + 4)
+    schema.check(database)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery takes over: loading may be stopped
+    engine = EngineLoop(_reasoner(settings), rows=settings.model.slots)
+    identity = engine.start(device)
+    logger.info("model.loaded", model=identity.model, device=identity.device, engine=identity.engine)
+    service = _service(settings, database, engine, identity)
+    tasks.install(service)
+    service.start()
+    try:
+        app.worker_main([
+            "worker", "--pool=threads", f"--concurrency={settings.model.slots}", f"--queues={READ_QUEUE}",
+            f"--hostname={service.presence.id}@%h", "--without-gossip", "--without-mingle",
+            "--without-heartbeat", "--loglevel=WARNING", "--quiet",
+        ])  # fmt: skip
+    finally:
+        service.stop()
+        engine.close()
+    return 0
+
+
+def _reasoner(settings: Settings) -> StaticReasoner:
+    model = settings.model
+    return StaticReasoner(
+        model=model.model, license_accepted=model.model_license, max_pixels=model.max_pixels
+    )
+
+
+def _service(settings: Settings, database: Database, engine: EngineLoop, identity: Identity) -> Service:
+    imaging = settings.imaging
+    client = pinned_client(AllowList.of(imaging.fetch_hosts), seconds=60)
+    pipeline = Pipeline(
+        open_patches=partial(open_patches, settings=imaging, fetch_https=https_fetcher(client)),
+        engine=engine,
+        identity=identity,
+        limits=settings.model,
+    )
+    host = socket.gethostname()
+    presence = Presence(
+        id=f"{host}-{os.getpid()}-{secrets.token_hex(4)}",
+        host=host,
+        pid=os.getpid(),
+        device=identity.device,
+        model=identity.model,
+        slots=settings.model.slots,
+        running=0,
+    )
+    return Service(
+        jobs=Jobs(database, public_url=settings.delivery.public_url),
+        workers=Workers(database),
+        slots=Slots(settings.model.slots_dir, devices.key_of(identity.device), settings.model.slots),
+        pipeline=pipeline,
+        presence=presence,
+        bells=Bells(read=_ring_read, deliver=_ring_deliver),
+        rhythm=Rhythm(
+            lease=settings.store.lease_seconds,
+            sweep=settings.queue.sweep_seconds,
+            patience=settings.store.patience_minutes * 60,
+        ),
+    )
+
+
+def _ring_read(times: int) -> None:
+    ring(READ, queue=READ_QUEUE, times=times)
+
+
+def _ring_deliver(delivery_id: str) -> None:
+    ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

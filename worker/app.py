@@ -1,0 +1,87 @@
+"""The only Celery application: queues, policies and the doorbell.
+
+In: the broker's URL. Out: an app that programs start, and `ring`s. It imports no task; who starts a
+worker names the module that has them. The settings and their reasons: facts of the Redis transport of
+kombu 5.7 (`transport/redis.py`), celery#5935, kombu#1836, and docs/decisions/0001.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from worker.errors import BrokerUnavailable
+
+#: rings for whoever owns a device: "there is work"
+READ_QUEUE = "pathlane.read"
+#: requests of other services, as JSON: stored and gone at once
+SUBMIT_QUEUE = "pathlane.submit"
+#: ids of deliveries that are due
+DELIVER_QUEUE = "pathlane.deliver"
+
+READ = "pathlane.read"
+SUBMIT = "pathlane.submit"
+RELAY = "pathlane.relay"
+DELIVER_WEBHOOK = "pathlane.deliver.webhook"
+
+app = Celery("pathlane")
+app.conf.update(
+    task_acks_late=True,
+    task_acks_on_failure=True,  # retries are decided by the store, never by redelivery
+    task_reject_on_worker_lost=False,  # a job that kills its worker would be redelivered for ever
+    worker_prefetch_multiplier=1,
+    task_ignore_result=True,
+    result_backend=None,
+    task_default_queue=READ_QUEUE,
+    task_routes={SUBMIT: {"queue": SUBMIT_QUEUE}, "pathlane.deliver.*": {"queue": DELIVER_QUEUE},
+                 RELAY: {"queue": DELIVER_QUEUE}},
+    task_serializer="json",
+    accept_content=["json"],
+    broker_transport_options={
+        "visibility_timeout": 3600,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 30,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 25,
+        "client_name": "pathlane",
+        "global_keyprefix": "pathlane:",
+    },
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    worker_cancel_long_running_tasks_on_connection_loss=False,
+    worker_soft_shutdown_timeout=0,
+    task_publish_retry=False,  # a caller must never hang on the broker: the sweep rings again
+    worker_send_task_events=False,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    task_store_errors_even_if_ignored=False,
+)  # fmt: skip
+
+
+def connect(broker_url: str) -> Celery:
+    """Point the app at its broker. Called by entrances, once."""
+    app.conf.broker_url = broker_url
+    return app
+
+
+def ring(name: str, *arguments: Any, queue: str, times: int = 1) -> bool:
+    """Ring: False when the broker does not answer. Nothing is lost then; the sweep rings again."""
+    try:
+        for _ in range(times):
+            app.send_task(name, args=arguments, queue=queue, ignore_result=True)
+    except (OperationalError, ConnectionError, TimeoutError):
+        return False
+    return True
+
+
+def check_broker(timeout_seconds: float = 3) -> None:
+    """Raises BrokerUnavailable."""
+    try:
+        with app.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=0, timeout=timeout_seconds)
+    except (OperationalError, ConnectionError, TimeoutError) as error:
+        raise BrokerUnavailable from error

@@ -1,0 +1,101 @@
+"""The sentence of the product: a job's images are opened, the question is put, the text becomes a reading.
+
+In: a claimed job. Out: its Reading, or the typed error that says why there is none. Queue and database
+are not known here; a reading is the same whether the job came by HTTP, Celery or the command line.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from worker import __version__
+from worker.engine.loop import EngineLoop
+from worker.engine.prompt import parse
+from worker.engine.reasoner import Completion, Identity, Interrupt, Prompt
+from worker.imaging.source import Patch
+from worker.jobs.job import Job
+from worker.jobs.reading import DEMONSTRATION, RESEARCH_USE, Provenance, Reading
+from worker.jobs.request import ImageReference
+
+#: greedy decoding does not use it; it is recorded so that sampling can
+SEED = 0
+
+OpenPatches = Callable[[Sequence[ImageReference]], tuple[Patch, ...]]
+
+
+class Limits(Protocol):
+    """How much one answer may cost."""
+
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def answer_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    open_patches: OpenPatches
+    engine: EngineLoop
+    identity: Identity
+    limits: Limits
+
+    def read(self, job: Job, cancelled: threading.Event) -> Reading:
+        """Raises PathlaneError: an ImageRefused, a TransientError, an EngineError."""
+        began = time.monotonic()
+        patches = self.open_patches(job.request.images)
+        opened = time.monotonic()
+        completion = self._ask(job, patches, cancelled)
+        return self._reading(job, patches, completion, imaging_seconds=opened - began)
+
+    def _ask(self, job: Job, patches: Sequence[Patch], cancelled: threading.Event) -> Completion:
+        request = job.request
+        prompt = Prompt(
+            images=tuple(patch.pixels for patch in patches),
+            question=request.question,
+            options=request.options,
+            style=request.style,
+            max_new_tokens=self.limits.max_new_tokens,
+            seed=SEED,
+        )
+        seconds = request.timeout or self.limits.answer_seconds
+        interrupt = Interrupt(deadline=time.monotonic() + seconds, cancelled=cancelled)
+        return self.engine.submit(prompt, interrupt, alone=job.alone).result()
+
+    def _reading(
+        self, job: Job, patches: Sequence[Patch], completion: Completion, *, imaging_seconds: float
+    ) -> Reading:
+        parsed = parse(completion.text, completion.finish, job.request.options)
+        return Reading(
+            outcome=parsed.outcome,
+            reasoning=parsed.reasoning,
+            answer=parsed.answer,
+            choice=parsed.choice,
+            raw_text=completion.text,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            timings={"imaging": round(imaging_seconds, 6), "engine": round(completion.seconds, 6)},
+            provenance=self._provenance(patches, completion),
+        )
+
+    def _provenance(self, patches: Sequence[Patch], completion: Completion) -> Provenance:
+        model = self.identity
+        return Provenance(
+            model=model.model,
+            weights_digest=model.weights_digest,
+            license=model.license,
+            notice=DEMONSTRATION if model.demonstration else RESEARCH_USE,
+            prompt_version=model.prompt_version,
+            decoding=dict(model.decoding)
+            | {"max_new_tokens": self.limits.max_new_tokens, "max_pixels": model.max_pixels},
+            engine=model.engine,
+            rows=completion.rows,
+            dtype=model.dtype,
+            device=model.device,
+            seed=SEED,
+            software={"pathlane": __version__, **model.software},
+            patches=tuple(patch.record for patch in patches),
+        )
