@@ -6,18 +6,20 @@ environment. Out: an exit status. It needs no torch.
 
 from __future__ import annotations
 
+import sys
 import threading
 
 from integrations import tasks
 from worker import log
 from worker.address import AllowList, pinned_client
-from worker.app import DELIVER_QUEUE, SUBMIT_QUEUE, connect
+from worker.app import DELIVER_QUEUE, SUBMIT_QUEUE, connect, consume
 from worker.errors import StoreUnavailable
-from worker.settings import Settings, read_settings
+from worker.settings import Settings, SettingsError, read_settings
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
 from worker.store.session import Database
 
+EX_CONFIG = 78
 THREADS = 8
 RELAY_SECONDS = 1.0
 
@@ -40,20 +42,21 @@ def courier_of(settings: Settings) -> tasks.Courier:
     )
 
 
-def main() -> None:
-    settings = read_settings()
+def main() -> int:
+    try:
+        settings = read_settings()
+        courier = courier_of(settings)
+    except SettingsError as error:
+        print(f"pathlane gateway: {error}", file=sys.stderr)  # noqa: T201
+        return EX_CONFIG
     log.configure("courier", settings.log_level)
-    app = connect(settings.queue.broker_url.get_secret_value())
-    courier = courier_of(settings)
+    connect(settings.queue.broker_url.get_secret_value())
     tasks.install(courier)
     stopped = threading.Event()
     threading.Thread(target=_relay_for_ever, args=(courier, stopped), name="relay", daemon=True).start()
-    app.worker_main([
-        "worker", "--pool=threads", f"--concurrency={THREADS}", f"--queues={DELIVER_QUEUE},{SUBMIT_QUEUE}",
-        "--hostname=courier@%h", "--without-gossip", "--without-mingle", "--without-heartbeat",
-        "--loglevel=WARNING", "--quiet",
-    ])  # fmt: skip
+    consume(DELIVER_QUEUE, SUBMIT_QUEUE, threads=THREADS, name="courier")
     stopped.set()
+    return 0
 
 
 def _relay_for_ever(courier: tasks.Courier, stopped: threading.Event) -> None:
@@ -67,4 +70,4 @@ def _relay_for_ever(courier: tasks.Courier, stopped: threading.Event) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

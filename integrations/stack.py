@@ -21,9 +21,12 @@ from integrations.supervisor import Program, Supervisor, python
 from worker.settings import embedded_environment, embedded_socket
 from worker.store import schema
 from worker.store.keys import Keys
+from worker.store.presence import Workers
 from worker.store.session import Database
 
-READY_SECONDS = 120.0
+#: a large model takes its time
+READY_SECONDS = 900.0
+WORKER_SILENT_SECONDS = 60.0
 
 
 class NotReady(RuntimeError):
@@ -58,7 +61,7 @@ def running(data: Path, *, host: str = "127.0.0.1", port: int = 8000) -> Iterato
             supervisor.start(_program(name, python(module), environment))
         supervisor.start(_program("worker", python("worker"), environment))
         url = f"http://{host}:{port}"
-        _wait(supervisor, lambda: _answers(f"{url}/readyz"))
+        _wait(supervisor, lambda: _answers(f"{url}/readyz") and _has_worker(environment))
         yield Stack(url=url, api_key=api_key, supervisor=supervisor, environment=environment)
     finally:
         supervisor.stop()
@@ -108,6 +111,13 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+def _has_worker(environment: Mapping[str, str]) -> bool:
+    database = Database(environment["PATHLANE_DATABASE_URL"])
+    alive = Workers(database).alive(within_seconds=WORKER_SILENT_SECONDS)
+    database.close()
+    return bool(alive)
 
 
 def _wait(supervisor: Supervisor, ready: Callable[[], bool]) -> None:

@@ -38,7 +38,7 @@ def command(folder: Path, socket: Path) -> list[str]:
     options = {
         "port": "0", "unixsocket": str(socket), "unixsocketperm": "700", "dir": str(folder),
         "appendonly": "yes", "appendfsync": "everysec", "save": "", "maxmemory-policy": "noeviction",
-        "loglevel": "warning", "daemonize": "no",
+        "loglevel": "warning", "logfile": str(folder / "log"), "daemonize": "no",
     }  # fmt: skip
     return [binary(), *(part for name, value in options.items() for part in (f"--{name}", value))]
 

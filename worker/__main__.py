@@ -16,7 +16,7 @@ from functools import partial
 
 from worker import log, tasks
 from worker.address import AllowList, pinned_client
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, ring
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, consume, ring
 from worker.engine import devices
 from worker.engine.loop import EngineLoop
 from worker.engine.models.transformers_static import StaticReasoner, check
@@ -73,7 +73,7 @@ def _check(settings: Settings) -> int:
 
 def _work(settings: Settings, device: str) -> int:
     log.configure("worker", settings.log_level)
-    app = connect(settings.queue.broker_url.get_secret_value())
+    connect(settings.queue.broker_url.get_secret_value())
     database = Database(settings.store.database_url.get_secret_value(), pool_size=settings.model.slots + 4)
     schema.check(database)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery takes over: loading may be stopped
@@ -84,11 +84,7 @@ def _work(settings: Settings, device: str) -> int:
     tasks.install(service)
     service.start()
     try:
-        app.worker_main([
-            "worker", "--pool=threads", f"--concurrency={settings.model.slots}", f"--queues={READ_QUEUE}",
-            f"--hostname={service.presence.id}@%h", "--without-gossip", "--without-mingle",
-            "--without-heartbeat", "--loglevel=WARNING", "--quiet",
-        ])  # fmt: skip
+        consume(READ_QUEUE, threads=settings.model.slots, name=service.presence.id)
     finally:
         service.stop()
         engine.close()

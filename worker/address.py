@@ -33,6 +33,7 @@ import httpcore
 import httpx
 
 from worker.errors import AddressRefused
+from worker.settings import SettingsError
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -104,7 +105,7 @@ class AllowList:
 
     @classmethod
     def of(cls, entries: Iterable[str]) -> Self:
-        """Raises ValueError with the number of the entry that cannot be read."""
+        """Raises SettingsError with the number of the entry that cannot be read."""
         listed = [_read_entry(entry.strip(), number) for number, entry in enumerate(entries, start=1)]
         return cls(
             names=tuple(entry for entry in listed if isinstance(entry, _ListedName)),
@@ -184,7 +185,7 @@ def _read_entry(text: str, number: int) -> _ListedName | _ListedNetwork:
             name = _ascii(place.removeprefix("*."))
         if _NAME.fullmatch(name):
             return _ListedName(name=name, below=place.startswith("*."), port=port)
-    raise ValueError(f"entry {number} of the allow-list is not a host name, an address or a network")
+    raise SettingsError(f"entry {number} of the allow-list is not a host name, an address or a network")
 
 
 def _ascii(name: str) -> str:

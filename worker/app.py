@@ -7,9 +7,11 @@ kombu 5.7 (`transport/redis.py`), celery#5935, kombu#1836, and docs/decisions/00
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from celery import Celery
+from celery.exceptions import SecurityWarning
 from kombu.exceptions import OperationalError
 
 from worker.errors import BrokerUnavailable
@@ -85,3 +87,14 @@ def check_broker(timeout_seconds: float = 3) -> None:
             connection.ensure_connection(max_retries=0, timeout=timeout_seconds)
     except (OperationalError, ConnectionError, TimeoutError) as error:
         raise BrokerUnavailable from error
+
+
+def consume(*queues: str, threads: int, name: str) -> None:
+    """Take messages until SIGTERM: the threads pool, no limits of Celery's own (docs/decisions/0002)."""
+    # It warns of root because of pickle; only JSON is accepted here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    app.worker_main([
+        "--quiet", "worker", "--pool=threads", f"--concurrency={threads}", f"--queues={','.join(queues)}",
+        f"--hostname={name}@%h", "--without-gossip", "--without-mingle", "--without-heartbeat",
+        "--loglevel=WARNING",
+    ])  # fmt: skip

@@ -8,6 +8,8 @@
     │   ├── IdempotencyConflict
     │   ├── NotFound
     │   ├── NotAllowed
+    │   ├── SecretInvalid
+    │   ├── SignatureInvalid
     │   └── ImageRefused
     │       ├── UnknownScheme
     │       ├── ReferenceForbidden
@@ -105,6 +107,18 @@ class NotAllowed(InputError):
     """A valid API key is needed."""
 
     code = "not_allowed"
+
+
+class SecretInvalid(InputError):
+    """A webhook secret is `whsec_` and the base64 of 24 to 64 random bytes."""
+
+    code = "secret_invalid"
+
+
+class SignatureInvalid(InputError):
+    """The webhook's signature is missing, malformed, too old, too new, or not made with this secret."""
+
+    code = "signature_invalid"
 
 
 class ImageRefused(InputError):

@@ -1,0 +1,197 @@
+"""The loop, with a reasoner that says back what it was asked and can be held or made to fail."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from worker.engine.loop import EngineLoop
+from worker.engine.reasoner import Completion, Finish, Identity, Interrupt, Prompt
+from worker.errors import EngineStopped, GpuOutOfMemory, InternalError, ModelUnavailable, PromptUnreadable
+from worker.jobs.request import Style
+
+IDENTITY = Identity(
+    model="echo", weights_digest="sha256:00", license="Apache-2.0", engine="echo", dtype="float32", device="cpu",
+    max_pixels=784, decoding={}, prompt_version="1", software={},
+)  # fmt: skip
+
+
+class Echo:
+    """Writes back each question, when the gate is open. Some questions are commands."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.gate.set()
+        self.reading = threading.Event()
+        self.batches = []
+        self.threads = set()
+
+    def load(self, device):
+        self.threads.add(threading.current_thread())
+        if device == "missing":
+            raise ModelUnavailable("Set PATHLANE_DEVICE.")
+        if device == "broken":
+            raise ZeroDivisionError
+        return IDENTITY
+
+    def read(self, prompts, interrupts, on_step=lambda: None):
+        self.threads.add(threading.current_thread())
+        self.batches.append([prompt.question for prompt in prompts])
+        self.reading.set()
+        assert self.gate.wait(5)
+        on_step()
+        if any(prompt.question == "break" for prompt in prompts):
+            raise ZeroDivisionError
+        if len(prompts) > 1 and any(prompt.question == "too big" for prompt in prompts):
+            raise GpuOutOfMemory
+        return [self._answer(prompt, len(prompts)) for prompt in prompts]
+
+    def _answer(self, prompt, rows):
+        if prompt.question == "malformed":
+            return PromptUnreadable()
+        return Completion(
+            text=prompt.question, finish=Finish.STOP, prompt_tokens=1, completion_tokens=1, seconds=0.0, rows=rows
+        )
+
+
+def ask(question):
+    return Prompt(images=(), question=question, style=Style.COT, max_new_tokens=8)
+
+
+@pytest.fixture
+def echo():
+    return Echo()
+
+
+@pytest.fixture
+def loop(echo):
+    loop = EngineLoop(echo, rows=3)
+    loop.start("cpu")
+    yield loop
+    echo.gate.set()
+    assert loop.close(timeout=5)
+
+
+def held(loop, echo):
+    """A request that is being read until the gate is opened."""
+    echo.gate.clear()
+    future = loop.submit(ask("held"), Interrupt())
+    assert echo.reading.wait(5)
+    return future
+
+
+def test_a_question_is_answered(loop):
+    assert loop.submit(ask("why"), Interrupt()).result(5).text == "why"
+
+
+def test_the_thread_that_loads_is_the_thread_that_reads(loop, echo):
+    loop.submit(ask("why"), Interrupt()).result(5)
+    assert len(echo.threads) == 1
+    assert threading.current_thread() not in echo.threads
+
+
+def test_what_waits_shares_a_step_up_to_the_rows(loop, echo):
+    first = held(loop, echo)
+    futures = [loop.submit(ask(str(number)), Interrupt()) for number in range(5)]
+    echo.gate.set()
+    assert [future.result(5).text for future in (first, *futures)] == ["held", "0", "1", "2", "3", "4"]
+    assert echo.batches == [["held"], ["0", "1", "2"], ["3", "4"]]
+
+
+def test_a_request_that_wants_to_be_alone_is_read_alone(loop, echo):
+    held(loop, echo)
+    futures = [loop.submit(ask(str(number)), Interrupt(), alone=number == 1) for number in range(4)]
+    echo.gate.set()
+    assert [future.result(5).rows for future in futures] == [1, 1, 2, 2]
+
+
+def test_what_was_cancelled_or_late_while_waiting_is_never_read(loop, echo):
+    held(loop, echo)
+    cancelled = Interrupt()
+    futures = [
+        loop.submit(ask("unwanted"), cancelled),
+        loop.submit(ask("late"), Interrupt(deadline=time.monotonic())),
+        loop.submit(ask("wanted"), Interrupt()),
+    ]
+    cancelled.cancelled.set()
+    echo.gate.set()
+    assert [future.result(5).finish for future in futures] == [Finish.CANCELLED, Finish.DEADLINE, Finish.STOP]
+    assert [future.result().text for future in futures] == ["", "", "wanted"]
+    assert echo.batches == [["held"], ["wanted"]]
+
+
+def test_a_future_that_its_owner_cancelled_is_never_read(loop, echo):
+    held(loop, echo)
+    forgotten = loop.submit(ask("forgotten"), Interrupt())
+    assert forgotten.cancel()
+    echo.gate.set()
+    loop.submit(ask("next"), Interrupt()).result(5)
+    assert ["forgotten"] not in echo.batches
+
+
+def test_a_malformed_request_fails_alone(loop, echo):
+    held(loop, echo)
+    good, bad = loop.submit(ask("good"), Interrupt()), loop.submit(ask("malformed"), Interrupt())
+    echo.gate.set()
+    assert good.result(5).rows == 2
+    assert isinstance(bad.exception(5), PromptUnreadable)
+
+
+def test_an_unforeseen_error_fails_its_own_request_and_the_loop_goes_on(loop, echo):
+    held(loop, echo)
+    good, bad = loop.submit(ask("good"), Interrupt()), loop.submit(ask("break"), Interrupt())
+    echo.gate.set()
+    assert isinstance(bad.exception(5), InternalError)
+    assert good.result(5).rows == 1
+    assert loop.submit(ask("after"), Interrupt()).result(5).text == "after"
+
+
+def test_a_typed_error_of_a_whole_step_is_tried_again_one_by_one(loop, echo):
+    held(loop, echo)
+    futures = [loop.submit(ask(question), Interrupt()) for question in ("too big", "small")]
+    echo.gate.set()
+    assert [future.result(5).text for future in futures] == ["too big", "small"]
+
+
+def test_closing_fails_what_waits_and_lets_the_running_step_end(loop, echo):
+    running = held(loop, echo)
+    waiting = loop.submit(ask("waiting"), Interrupt())
+    assert not loop.close(timeout=0.01)
+    assert isinstance(waiting.exception(5), EngineStopped)
+    assert waiting.exception().retryable
+    echo.gate.set()
+    assert running.result(5).text == "held"
+    assert loop.close(timeout=5)
+
+
+def test_after_closing_every_request_fails_at_once(loop):
+    loop.close(timeout=5)
+    assert isinstance(loop.submit(ask("late"), Interrupt()).exception(0), EngineStopped)
+
+
+@pytest.mark.parametrize("device", ["missing", "broken"])
+def test_a_model_that_cannot_be_loaded_says_so_at_start_and_closes_the_loop(echo, device):
+    loop = EngineLoop(echo, rows=1)
+    with pytest.raises(ModelUnavailable):
+        loop.start(device)
+    assert isinstance(loop.submit(ask("why"), Interrupt()).exception(5), EngineStopped)
+    assert loop.close(timeout=5)
+
+
+def test_start_returns_the_identity_of_the_model(echo):
+    loop = EngineLoop(echo, rows=1)
+    assert loop.start("cpu") == IDENTITY
+    assert loop.close(timeout=5)
+
+
+def test_progress_tells_a_step_that_runs_from_an_idle_loop(loop, echo):
+    assert not loop.progress().busy
+    before = loop.progress().at
+    future = held(loop, echo)
+    assert loop.progress().busy
+    echo.gate.set()
+    future.result(5)
+    assert not loop.progress().busy
+    assert loop.progress().at > before

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.unit.imaging.dicom_files import native
+from worker import uploads
+from worker.errors import RegionOutside
+from worker.imaging.source import Patch, open_patches
+from worker.jobs.request import ImageReference, Region
+from worker.settings import ImagingSettings
+
+TILE = np.random.default_rng(1).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def png(samples: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(samples).save(file, "PNG")
+    return file.getvalue()
+
+
+def over_https(url: str, max_bytes: int) -> bytes:
+    assert url == "https://images.example.org/tile"
+    assert max_bytes == 1_000_000
+    return native(TILE, "RGB")
+
+
+def opened(settings: ImagingSettings, *images: ImageReference) -> tuple[Patch, ...]:
+    return open_patches(images, settings=settings, fetch_https=over_https)
+
+
+def uploaded(settings: ImagingSettings, data: bytes) -> str:
+    return uploads.keep(settings.uploads_dir, [data], max_bytes=len(data))
+
+
+def test_each_image_becomes_a_patch_with_its_record_whatever_its_name_says(settings: ImagingSettings) -> None:
+    data = png(TILE)
+    file = settings.image_roots[0] / "tile.dcm"
+    file.write_bytes(data)
+    first, second, third = opened(
+        settings,
+        ImageReference(reference=file.as_uri()),
+        ImageReference(reference=uploaded(settings, data)),
+        ImageReference(reference="https://images.example.org/tile"),
+    )
+    assert [patch.record.image for patch in (first, second, third)] == [0, 1, 2]
+    assert [patch.record.format for patch in (first, second, third)] == [
+        "PNG",
+        "PNG",
+        "DICOM 1.2.840.10008.1.2.1",
+    ]
+    assert first.record.source_digest == hashlib.sha256(data).hexdigest()
+    assert (
+        first.record.pixels_digest == third.record.pixels_digest == hashlib.sha256(TILE.tobytes()).hexdigest()
+    )
+    assert first.pixels.mode == "RGB"
+    assert (first.record.width, first.record.height) == (30, 20)
+    assert (first.record.region, first.record.frame, third.record.frame) == (None, None, 1)
+
+
+def test_a_region_is_cut_out_and_recorded(settings: ImagingSettings) -> None:
+    region = Region(x=5, y=2, width=25, height=18)
+    (patch,) = opened(settings, ImageReference(reference=uploaded(settings, png(TILE)), region=region))
+    assert np.array_equal(np.asarray(patch.pixels), TILE[2:20, 5:30])
+    assert patch.record.region == (5, 2, 25, 18)
+    assert (patch.record.width, patch.record.height) == (25, 18)
+    assert patch.record.pixels_digest == hashlib.sha256(TILE[2:20, 5:30].tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("box", [(6, 2, 25, 18), (5, 3, 25, 18), (30, 0, 1, 1), (0, 0, 10**9, 1)])
+def test_a_region_that_reaches_over_the_edge_is_refused(
+    settings: ImagingSettings, box: tuple[int, ...]
+) -> None:
+    region = Region(x=box[0], y=box[1], width=box[2], height=box[3])
+    with pytest.raises(RegionOutside):
+        opened(settings, ImageReference(reference=uploaded(settings, png(TILE)), region=region))
+
+
+def test_a_region_is_meant_in_the_upright_picture(settings: ImagingSettings) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    Image.fromarray(TILE).save(file, "PNG", exif=exif)
+    region = Region(x=0, y=20, width=20, height=10)
+    (patch,) = opened(settings, ImageReference(reference=uploaded(settings, file.getvalue()), region=region))
+    assert np.array_equal(np.asarray(patch.pixels), np.rot90(TILE, -1)[20:30, 0:20])
+
+
+def test_a_frame_that_is_not_there_is_refused(settings: ImagingSettings) -> None:
+    for data in (png(TILE), native(TILE, "RGB")):
+        with pytest.raises(RegionOutside):
+            opened(settings, ImageReference(reference=uploaded(settings, data), frame=2))

@@ -1,0 +1,1 @@
+"""Imaging: a reference becomes pixels the model may see. The door is `worker.imaging.source`."""

@@ -1,0 +1,63 @@
+"""What a file is, by its content: names and media types are what somebody says it is.
+
+In: bytes. Out: the kind that a reader of this room takes, or UnsupportedImage with the name of the format
+where it is a well-known one.
+"""
+
+from __future__ import annotations
+
+from worker.errors import ImageUnreadable, UnsupportedImage
+
+PREAMBLE = 128
+_MOST_DATA_SETS_BEGIN_WITH = (0x0002, 0x0008)
+
+_READ = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"II+\x00", "TIFF"),
+    (b"MM\x00+", "TIFF"),
+)
+_NOT_READ = (
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"%PDF", "PDF"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"PK\x03\x04", "ZIP"),
+    (b"\x1f\x8b", "gzip"),
+)
+
+
+def kind_of(data: bytes) -> str:
+    """`DICOM`, `PNG`, `JPEG`, `TIFF` or `WEBP`. Raises UnsupportedImage, or ImageUnreadable for no bytes."""
+    if not data:
+        raise ImageUnreadable("The file is empty.")
+    # First, because a slide may be DICOM and TIFF at once: the TIFF header fits into the preamble
+    # (PS3.10 section 7.1), and only the data set says whether it is a label.
+    if data[PREAMBLE : PREAMBLE + 4] == b"DICM":
+        return "DICOM"
+    for magic, kind in _READ:
+        if data.startswith(magic):
+            return kind
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    if _is_dicom_without_preamble(data):
+        return "DICOM"
+    if data[4:8] == b"ftyp":
+        raise UnsupportedImage("HEIF or AVIF")
+    raise UnsupportedImage(next((name for magic, name in _NOT_READ if data.startswith(magic)), ""))
+
+
+def _is_dicom_without_preamble(data: bytes) -> bool:
+    """A first element of group 0002 or 0008 with a VR, or a length that a first element may have."""
+    if len(data) < PREAMBLE:
+        return False
+    groups = (int.from_bytes(data[:2], "little"), int.from_bytes(data[:2], "big"))
+    if not any(group in _MOST_DATA_SETS_BEGIN_WITH for group in groups):
+        return False
+    explicit = data[4:6].isalpha() and data[4:6].isupper()
+    return explicit or int.from_bytes(data[4:8], "little") <= 64

@@ -1,0 +1,91 @@
+"""The one door of this room: image references become patches.
+
+In: the references of a request, and the operator's limits. Out: for each, the pixels the model may see and
+the record of where they came from; or the first refusal. It does not know the question or the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from worker.errors import RegionOutside
+from worker.imaging.dicom import read_dicom
+from worker.imaging.fetch import FetchHttps, fetch
+from worker.imaging.kinds import kind_of
+from worker.imaging.picture import Picture
+from worker.imaging.raster import read_raster
+from worker.jobs.reading import PatchRecord
+from worker.jobs.request import ImageReference, Region
+from worker.settings import ImagingSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch:
+    """Pixels the model may see, and which they are."""
+
+    #: 8-bit RGB
+    pixels: Image.Image
+    record: PatchRecord
+
+
+def open_patches(
+    images: Sequence[ImageReference], *, settings: ImagingSettings, fetch_https: FetchHttps
+) -> tuple[Patch, ...]:
+    """One patch for each image, in their order.
+
+    Raises an ImageRefused, which no second try changes, or FetchFailed, which one may.
+    """
+    return tuple(
+        open_patch(number, image, settings=settings, fetch_https=fetch_https)
+        for number, image in enumerate(images)
+    )
+
+
+def open_patch(
+    number: int, image: ImageReference, *, settings: ImagingSettings, fetch_https: FetchHttps
+) -> Patch:
+    """`number`: the position of `image` in the request, from 0."""
+    data = fetch(image.reference, settings=settings, fetch_https=fetch_https)
+    picture = read_picture(
+        data,
+        frame=image.frame,
+        max_pixels=settings.max_image_pixels,
+        max_bytes=settings.max_image_bytes,
+    )
+    pixels = picture.pixels if image.region is None else _crop(picture.pixels, image.region)
+    return Patch(
+        pixels=pixels,
+        record=PatchRecord(
+            image=number,
+            source_digest=hashlib.sha256(data).hexdigest(),
+            pixels_digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
+            format=picture.format,
+            width=pixels.width,
+            height=pixels.height,
+            region=None if image.region is None else _box(image.region),
+            frame=picture.frame,
+            steps=picture.steps,
+        ),
+    )
+
+
+def read_picture(data: bytes, *, frame: int | None, max_pixels: int, max_bytes: int) -> Picture:
+    """The picture in `data`. What it is, is decided by its content alone."""
+    kind = kind_of(data)
+    if kind == "DICOM":
+        return read_dicom(data, frame=frame, max_pixels=max_pixels, max_bytes=max_bytes)
+    return read_raster(data, kind, frame=frame, max_pixels=max_pixels)
+
+
+def _crop(pixels: Image.Image, region: Region) -> Image.Image:
+    if region.x + region.width > pixels.width or region.y + region.height > pixels.height:
+        raise RegionOutside(f"The image has {pixels.width} x {pixels.height} pixels.")
+    return pixels.crop((region.x, region.y, region.x + region.width, region.y + region.height))
+
+
+def _box(region: Region) -> tuple[int, int, int, int]:
+    return region.x, region.y, region.width, region.height
