@@ -45,8 +45,10 @@ class Stack:
 
 
 @contextmanager
-def running(data: Path, *, host: str = "127.0.0.1", port: int = 8000) -> Iterator[Stack]:
-    """Start everything and stop it again. Raises NotReady, OSError, NoServer."""
+def running(
+    data: Path, *, host: str = "127.0.0.1", port: int = 8000, stopped: Callable[[], bool] = lambda: False
+) -> Iterator[Stack]:
+    """Start everything and stop it again. Raises NotReady (also once `stopped()`), OSError, NoServer."""
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     port = _usable(host, port)
     environment = _environment(data, host, port)
@@ -55,13 +57,13 @@ def running(data: Path, *, host: str = "127.0.0.1", port: int = 8000) -> Iterato
         sock = embedded_socket(data)
         sock.unlink(missing_ok=True)
         supervisor.start(_program("broker", valkey.command(data / "valkey", sock), environment))
-        _wait(supervisor, sock.exists)
+        _wait(supervisor, sock.exists, stopped)
         api_key = _prepare(environment["PATHLANE_DATABASE_URL"], data)
         for name, module in GATEWAY:
             supervisor.start(_program(name, python(module), environment))
         supervisor.start(_program("worker", python("worker"), environment))
         url = f"http://{host}:{port}"
-        _wait(supervisor, lambda: _answers(f"{url}/readyz") and _has_worker(environment))
+        _wait(supervisor, lambda: _answers(f"{url}/readyz") and _has_worker(environment), stopped)
         yield Stack(url=url, api_key=api_key, supervisor=supervisor, environment=environment)
     finally:
         supervisor.stop()
@@ -73,7 +75,7 @@ GATEWAY = (("web", "integrations.http_api"), ("courier", "integrations.courier")
 def _environment(data: Path, host: str, port: int) -> dict[str, str]:
     own = {"PATHLANE_API_HOST": host, "PATHLANE_API_PORT": str(port)}
     public = {"PATHLANE_PUBLIC_URL": f"http://{host}:{port}"}
-    return public | {**os.environ} | embedded_environment(data) | own  # noqa: TID251  # for the children
+    return public | embedded_environment(data, os.environ) | own  # noqa: TID251  # for the children
 
 
 def _program(name: str, command: list[str], environment: Mapping[str, str]) -> Program:
@@ -120,8 +122,8 @@ def _has_worker(environment: Mapping[str, str]) -> bool:
     return bool(alive)
 
 
-def _wait(supervisor: Supervisor, ready: Callable[[], bool]) -> None:
+def _wait(supervisor: Supervisor, ready: Callable[[], bool], stopped: Callable[[], bool]) -> None:
     end = time.monotonic() + READY_SECONDS
-    supervisor.watch(until=lambda: ready() or time.monotonic() > end)
+    supervisor.watch(until=lambda: ready() or stopped() or time.monotonic() > end)
     if supervisor.given_up is not None or not ready():
         raise NotReady

@@ -1,4 +1,4 @@
-"""What the queue can ask of a gateway: take a request in, deliver one event, look for what is due.
+"""What the queue can ask of a gateway: take a request in, deliver one event.
 
 In: ids, and on one queue a request as JSON. Out: rows in the store, attempts at delivery. This is the
 second place where tasks are registered; its program needs no torch (`integrations.courier`).
@@ -19,7 +19,7 @@ from celery.exceptions import Reject
 
 from integrations.webhooks.delivery import attempt
 from worker import log
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, RELAY, SUBMIT, app, ring
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, SUBMIT, app, ring
 from worker.errors import InputError, LeaseLost, StoreUnavailable
 from worker.jobs.request import parse_request
 from worker.store.jobs import Jobs
@@ -92,13 +92,6 @@ def deliver(delivery_id: str) -> None:
     """Before: due. After: delivered, due later, or in other hands."""
     for courier in _installed:
         courier.deliver(delivery_id)
-
-
-@app.task(name=RELAY)
-def relay() -> None:
-    """Before: something may be due. After: it has been rung for."""
-    for courier in _installed:
-        courier.relay()
 
 
 @app.task(name=SUBMIT, bind=True)

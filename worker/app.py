@@ -25,7 +25,6 @@ DELIVER_QUEUE = "pathlane.deliver"
 
 READ = "pathlane.read"
 SUBMIT = "pathlane.submit"
-RELAY = "pathlane.relay"
 DELIVER_WEBHOOK = "pathlane.deliver.webhook"
 
 app = Celery("pathlane")
@@ -37,8 +36,7 @@ app.conf.update(
     task_ignore_result=True,
     result_backend=None,
     task_default_queue=READ_QUEUE,
-    task_routes={SUBMIT: {"queue": SUBMIT_QUEUE}, "pathlane.deliver.*": {"queue": DELIVER_QUEUE},
-                 RELAY: {"queue": DELIVER_QUEUE}},
+    task_routes={SUBMIT: {"queue": SUBMIT_QUEUE}, "pathlane.deliver.*": {"queue": DELIVER_QUEUE}},
     task_serializer="json",
     accept_content=["json"],
     broker_transport_options={

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -150,16 +151,19 @@ def _explain(error: ValidationError) -> str:
     return f"PATHLANE_{str(problem['loc'][0]).upper()}: {problem['msg']}"
 
 
-def embedded_environment(data: Path) -> dict[str, str]:
-    """The settings of `pathlane up --data DIR`: everything in one folder, nothing outside it."""
-    return {
+def embedded_environment(data: Path, given: Mapping[str, str]) -> dict[str, str]:
+    """The environment of `pathlane up --data DIR`: everything in one folder, nothing outside it.
+
+    Webhooks go to this machine only, unless `given` says where else.
+    """
+    loopback = {"PATHLANE_WEBHOOK_HOSTS": "127.0.0.0/8,::1", "PATHLANE_WEBHOOK_PLAIN_HTTP": "true"}
+    own = {
         "PATHLANE_DATABASE_URL": f"sqlite:///{data / 'pathlane.db'}",
         "PATHLANE_BROKER_URL": f"redis+socket://{embedded_socket(data)}",
         "PATHLANE_UPLOADS_DIR": str(data / "uploads"),
         "PATHLANE_SLOTS_DIR": str(data / "slots"),
-        "PATHLANE_WEBHOOK_HOSTS": "127.0.0.0/8,::1",
-        "PATHLANE_WEBHOOK_PLAIN_HTTP": "true",
     }
+    return loopback | dict(given) | own
 
 
 def embedded_socket(data: Path) -> Path:

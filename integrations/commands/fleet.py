@@ -56,11 +56,13 @@ def up(data: Path, host: str, port: int) -> None:
     log.configure("up", settings.log_level)
     stopped = _on_signals()
     try:
-        with stack.running(data.resolve(), host=host, port=port) as running:
+        with stack.running(data.resolve(), host=host, port=port, stopped=stopped) as running:
             click.echo(f"Pathlane is up at {running.url}\nAPI key: {running.api_key}\nCtrl-C stops it.")
             running.supervisor.watch(until=stopped)
             given_up = running.supervisor.given_up
     except (stack.NotReady, NoServer) as error:
+        if stopped():
+            return
         leave(str(error), EX_CONFIG)
     except KeyboardInterrupt:
         return

@@ -65,6 +65,8 @@ class Place:
 def open_place(data: Path | None) -> Place:
     """The embedded store in `data`, or what the settings say. Raises SettingsError, PathlaneError."""
     settings = settings_for(data)
+    if data is not None and not (data / "pathlane.db").exists():
+        leave("there is no store in this folder; `pathlane up --data DIR` makes one", EX_CONFIG)
     database = Database(settings.store.database_url.get_secret_value())
     schema.check(database)
     return Place(settings=settings, database=database)
@@ -72,7 +74,7 @@ def open_place(data: Path | None) -> Place:
 
 def settings_for(data: Path | None) -> Settings:
     if data is not None:
-        os.environ.update(embedded_environment(data.resolve()))  # noqa: TID251  # an entrance
+        os.environ.update(embedded_environment(data.resolve(), os.environ))  # noqa: TID251  # an entrance
     return read_settings()
 
 

@@ -16,7 +16,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 class Receiver:
     """Listens from `start` to `stop`. `arrived` is webhook-id -> data of events that verified."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.arrived: dict[str, dict[str, Any]] = {}
         self.refused = 0
         self._verifier: Webhook | None = None
@@ -32,7 +32,7 @@ class Receiver:
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/pathlane"
 
     def start(self, secret: str) -> None:

@@ -43,8 +43,9 @@ def test_urls_with_passwords_are_hidden(environment):
 
 
 def test_an_embedded_store_lies_in_its_folder():
-    environment = embedded_environment(Path("/srv/lab"))
+    environment = embedded_environment(Path("/srv/lab"), {"PATHLANE_WEBHOOK_HOSTS": "lis.example"})
     assert environment["PATHLANE_DATABASE_URL"] == "sqlite:////srv/lab/pathlane.db"
+    assert environment["PATHLANE_WEBHOOK_HOSTS"] == "lis.example", "what the operator says stands"
 
 
 def test_a_socket_whose_path_would_be_too_long_lies_elsewhere():

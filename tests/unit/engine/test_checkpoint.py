@@ -32,7 +32,12 @@ def refusal(model, license_accepted="CC-BY-4.0"):
 
 def test_a_folder_is_found_under_its_name_without_its_path(folder):
     found = find(str(folder), " CC-BY-4.0 ", download=False)
-    assert (found.name, found.folder, found.license, found.demonstration) == ("Some-Model", folder, "CC-BY-4.0", False)
+    assert (found.name, found.folder, found.license, found.demonstration) == (
+        "Some-Model",
+        folder,
+        "CC-BY-4.0",
+        False,
+    )
 
 
 def test_the_demonstration_needs_no_licence(folder, monkeypatch):

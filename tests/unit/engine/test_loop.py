@@ -52,7 +52,12 @@ class Echo:
         if prompt.question == "malformed":
             return PromptUnreadable()
         return Completion(
-            text=prompt.question, finish=Finish.STOP, prompt_tokens=1, completion_tokens=1, seconds=0.0, rows=rows
+            text=prompt.question,
+            finish=Finish.STOP,
+            prompt_tokens=1,
+            completion_tokens=1,
+            seconds=0.0,
+            rows=rows,
         )
 
 

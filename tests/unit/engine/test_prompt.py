@@ -22,7 +22,9 @@ CUT_OFF = {
 
 words = st.text(string.ascii_lowercase, min_size=3, max_size=12)
 options = st.lists(words, min_size=2, max_size=26, unique=True)
-prose = st.text(st.characters(exclude_characters="<>", exclude_categories=["Cs"]), min_size=1).filter(str.strip)
+prose = st.text(st.characters(exclude_characters="<>", exclude_categories=["Cs"]), min_size=1).filter(
+    str.strip
+)
 tagged = st.lists(
     st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "A", "B. x", " ", "\n", "<", "x"])
 ).map("".join)
@@ -30,14 +32,14 @@ tagged = st.lists(
 
 def test_the_system_prompts_are_the_model_cards_word_for_word():
     form = "Use the following format:<think> Your step-by-step reasoning </think><answer> Your final answer </answer>"
-    assert SYSTEM_PROMPTS == {
+    assert {
         Style.COT: f"You are a pathology expert, your task is to answer question step by step. {form}",
         Style.COD: (
             "You are a pathology expert, your task is to think step by step, but only keep a minimum draft for each "
             "thinking step, with 5 words at most. Return the answer at the end of the response after a separator. "
             f"{form}"
         ),
-    }
+    } == SYSTEM_PROMPTS
 
 
 def test_options_follow_the_question_with_their_letters():
@@ -59,12 +61,16 @@ def test_the_images_come_before_the_text_in_their_order():
 
 
 def test_pixel_limits_go_with_each_image():
-    _, user = messages(style=Style.COT, question="?", options=(), images=["a", "b"], limits={"max_pixels": 784})
+    _, user = messages(
+        style=Style.COT, question="?", options=(), images=["a", "b"], limits={"max_pixels": 784}
+    )
     assert [part.get("max_pixels") for part in user["content"]] == [784, 784, None]
 
 
 def test_an_answer_is_read_with_its_reasoning_and_its_choice():
-    parsed = parse("<think> Brown. </think>\n<answer> B. Immunohistochemistry with DAB </answer>", Finish.STOP, STAINS)
+    parsed = parse(
+        "<think> Brown. </think>\n<answer> B. Immunohistochemistry with DAB </answer>", Finish.STOP, STAINS
+    )
     assert parsed.outcome is ReadingOutcome.ANSWERED
     assert parsed.reasoning == "Brown."
     assert parsed.answer == "B. Immunohistochemistry with DAB"
@@ -77,7 +83,9 @@ def test_the_last_complete_answer_counts():
 
 
 @pytest.mark.parametrize("finish", CUT_OFF)
-@pytest.mark.parametrize("text", ["<think>Brown.</think><answer>B</answer>", "<think>Brown.</think><answer>B. Imm", ""])
+@pytest.mark.parametrize(
+    "text", ["<think>Brown.</think><answer>B</answer>", "<think>Brown.</think><answer>B. Imm", ""]
+)
 def test_a_cut_answer_is_never_guessed(finish, text):
     parsed = parse(text, finish, STAINS)
     assert (parsed.outcome, parsed.answer, parsed.choice) == (CUT_OFF[finish], "", None)
@@ -85,7 +93,8 @@ def test_a_cut_answer_is_never_guessed(finish, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "B", "Brown, so B.", "<answer></answer>", "<answer> \n</answer>", "<think>x</think><answer>B"]
+    "text",
+    ["", "B", "Brown, so B.", "<answer></answer>", "<answer> \n</answer>", "<think>x</think><answer>B"],
 )
 def test_text_without_a_complete_answer_is_unparsed(text):
     parsed = parse(text, Finish.STOP, STAINS)
@@ -152,7 +161,9 @@ def test_reasoning_and_answer_come_back_as_they_were_written(reasoning, answer):
 def test_letter_text_and_both_choose_the_same_option(offered, data):
     index = data.draw(st.integers(0, len(offered) - 1))
     letter, text = OPTION_LETTERS[index], offered[index]
-    assert {choice(answer, offered) for answer in (letter, text, f"{letter}. {text}", f"({letter}) {text}")} == {letter}
+    assert {
+        choice(answer, offered) for answer in (letter, text, f"{letter}. {text}", f"({letter}) {text}")
+    } == {letter}
 
 
 @given(options, st.data())

@@ -1,0 +1,121 @@
+"""The real programs, started as a user starts them, with the bundled demonstration model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from PIL import Image
+
+PATHLANE = [str(Path(sys.executable).with_name("pathlane"))]
+QUESTION = ["--question", "Which stain is shown?"]
+OPTIONS = [
+    part
+    for option in ("Hematoxylin and eosin", "Immunohistochemistry with DAB", "No tissue")
+    for part in ("--option", option)
+]
+
+
+class Up:
+    """`pathlane up`, running in its own folder."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.data = folder / "data"
+        self._log = folder / "up.log"
+        self._environment = os.environ | {f"PATHLANE_{k}": v for k, v in settings.items()}
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> Up:
+        arguments = [*PATHLANE, "up", "--data", str(self.data), "--port", "0"]
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(arguments, stdout=log, stderr=log, env=self._environment)
+        self.until(lambda: "Ctrl-C stops it" in self.log() or self._process.poll() is not None)
+        assert self._process.poll() is None, self.log()
+        return self
+
+    @property
+    def url(self) -> str:
+        return next(line.split()[-1] for line in self.log().splitlines() if line.startswith("Pathlane is up"))
+
+    @property
+    def key(self) -> str:
+        return (self.data / "api-key").read_text()
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self._process.pid).children(recursive=True)
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        self._process.send_signal(number)
+        return self._process.wait(60)
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.stop(signal.SIGTERM)
+
+    def run(self, *arguments: str, status: int = 0) -> str:
+        """A subcommand against this store; its standard output."""
+        ended = subprocess.run(
+            [*PATHLANE, *arguments, "--data", str(self.data)], capture_output=True, text=True, timeout=150
+        )
+        assert ended.returncode == status, ended.stdout + ended.stderr + self.log()
+        return ended.stdout
+
+    def submit(self, image: Path, *arguments: str, options=OPTIONS) -> dict:
+        return json.loads(self.run("submit", str(image), *QUESTION, *options, "--json", *arguments))
+
+    def show(self, job_id: str) -> dict:
+        return json.loads(self.run("show", job_id, "--json"))
+
+    def workers(self) -> list[dict]:
+        return json.loads(self.run("status", "--json"))["workers"]
+
+    def until(self, condition, seconds: float = 150) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def up():
+    """One stack for the tests that only use it."""
+    with tempfile.TemporaryDirectory(prefix="pathlane-", ignore_cleanup_errors=True) as folder:
+        stack = Up(Path(folder))
+        try:
+            yield stack.start()
+        finally:
+            stack.kill()
+
+
+@pytest.fixture
+def own_up(tmp_path):
+    """Stacks of this test's own, which it may harm."""
+    started = []
+
+    def start(**settings):
+        folder = tmp_path / str(len(started))
+        folder.mkdir()
+        started.append(Up(folder, **settings))
+        return started[-1].start()
+
+    yield start
+    for stack in started:
+        stack.kill()
+
+
+@pytest.fixture(scope="session")
+def ihc() -> Image.Image:
+    """scikit-image's photograph: colonic glands, DAB."""
+    skimage_data = pytest.importorskip("skimage.data")
+    return Image.fromarray(skimage_data.immunohistochemistry())

@@ -1,0 +1,75 @@
+"""`pathlane up`: what dies comes back, what was queued ends once, and Ctrl-C leaves nothing."""
+
+import os
+import signal
+import time
+
+import psutil
+
+
+def ended(up, ids):
+    jobs = [up.show(i) for i in ids]
+    return jobs if all(job["status"] in {"succeeded", "failed", "cancelled"} for job in jobs) else None
+
+
+def test_twelve_jobs_and_three_kills_end_once_each_and_nothing_is_left(own_up, ihc, tmp_path):
+    up = own_up(LEASE_SECONDS="3", SWEEP_SECONDS="1", SLOTS="2")
+    file = tmp_path / "a.png"
+    ihc.save(file)
+    ids = [up.submit(file, "--priority", ("stat", "urgent", "routine")[n % 3])["id"] for n in range(12)]
+    for _ in range(3):
+        (pid,) = [worker["pid"] for worker in up.workers()][-1:]
+        os.kill(pid, signal.SIGKILL)
+        up.until(lambda dead=pid: any(w["pid"] != dead for w in up.workers()[-1:]))
+    up.until(lambda: ended(up, ids))
+    jobs = ended(up, ids)
+    assert [job["status"] for job in jobs] == ["succeeded"] * 12
+    assert {job["reading"]["answer"] for job in jobs} == {"B. Immunohistochemistry with DAB"}
+    children = up.children()
+    assert len(children) >= 4
+    assert up.stop(signal.SIGINT) == 0
+    assert [
+        child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+    ] == []
+
+
+def test_a_parent_that_is_killed_takes_its_children_along(own_up):
+    up = own_up()
+    children = up.children()
+    os.kill(up._process.pid, signal.SIGKILL)
+    up._process.wait(10)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
+
+
+def test_what_was_stored_is_there_after_a_restart(own_up, ihc, tmp_path):
+    up = own_up()
+    ihc.save(tmp_path / "a.png")
+    job = up.submit(tmp_path / "a.png", "--wait")
+    key = up.key
+    assert up.stop(signal.SIGTERM) == 0
+    waiting = up.submit(tmp_path / "a.png")  # nobody is up: it is stored, and says so
+    assert waiting["status"] == "queued"
+    time.sleep(0.2)
+    up.start()
+    assert up.key == key
+    assert up.show(job["id"]) == job
+    up.until(lambda: up.show(waiting["id"])["status"] == "succeeded")
+
+
+def test_a_model_without_its_licence_stops_everything_with_a_sentence(own_up, tmp_path):
+    import subprocess
+
+    from tests.acceptance.conftest import PATHLANE
+
+    environment = os.environ | {"PATHLANE_MODEL": "WenchuanZhang/Patho-R1-3B", "HF_HUB_OFFLINE": "1"}
+    for command in (
+        ["up", "--data", str(tmp_path / "d"), "--port", "0"],
+        ["doctor", "--data", str(tmp_path / "d")],
+    ):
+        ended = subprocess.run(
+            [*PATHLANE, *command], env=environment, capture_output=True, text=True, timeout=150
+        )
+        assert ended.returncode in {1, 78}
+        assert "PATHLANE_MODEL_LICENSE" in ended.stderr + ended.stdout
+        assert "Traceback" not in ended.stderr
