@@ -1,4 +1,5 @@
-"""The worker program, one for each device: `python -m worker`. Also `check` and `devices` for `pathlane`.
+"""The worker program, one for each device: `python -m worker`. Also `check` and `devices` for `pathlane`, and `alive`
+for health checks.
 
 In: settings from the environment. Out: an exit status; 78 (EX_CONFIG) when a setting must change first.
 """
@@ -44,6 +45,8 @@ def main() -> int:
         settings = read_settings()
         if arguments.command == "check":
             return _check(settings)
+        if arguments.command == "alive":
+            return _alive(settings)
         if arguments.command == "devices":
             print(json.dumps(devices.visible()))  # noqa: T201
             return 0
@@ -55,7 +58,7 @@ def main() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("command", nargs="?", default="run", choices=["run", "check", "devices"])
+    parser.add_argument("command", nargs="?", default="run", choices=["run", "check", "devices", "alive"])
     parser.add_argument("--device", help="auto, cpu or cuda:N (default: PATHLANE_DEVICE)")
     return parser
 
@@ -69,6 +72,13 @@ def _check(settings: Settings) -> int:
         return EX_CONFIG
     print(json.dumps({"ok": True, "text": f"{settings.model.model} is here"}))  # noqa: T201
     return 0
+
+
+def _alive(settings: Settings) -> int:
+    """For a container's health check: 0 while a worker of this host reports."""
+    workers = Workers(Database(settings.store.database_url.get_secret_value()))
+    reporting = workers.alive(within_seconds=2 * settings.store.lease_seconds)
+    return 0 if any(worker.host == socket.gethostname() for worker in reporting) else 1
 
 
 def _work(settings: Settings, device: str) -> int:

@@ -74,7 +74,8 @@ def configure(program: str, level: str = "info") -> None:
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(logger=name)
+    """A logger for a module. Nothing is bound before `configure`: a bound logger keeps the processors it had."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
     return logger
 
 

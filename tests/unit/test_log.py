@@ -25,6 +25,15 @@ def test_a_field_that_is_not_listed_is_dropped(lines):
     assert "anary" not in json.dumps(line)
 
 
+def test_a_logger_made_before_configuring_drops_them_too(lines):
+    logger = log.get("early")
+    log.configure("worker")
+    logger.warning("x", question="Canary", count=1)
+    (line,) = lines()
+    assert (line["logger"], line["count"]) == ("early", 1)
+    assert "Canary" not in json.dumps(line)
+
+
 def test_a_librarys_message_is_reduced_to_its_place(lines):
     log.configure("worker")
     try:

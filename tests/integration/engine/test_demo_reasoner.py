@@ -36,9 +36,6 @@ PHOTOGRAPHS = {
 def reasoner():
     if not (CHECKPOINT / "model.safetensors").is_file():
         missing("the bundled checkpoint")
-    import torch
-
-    torch.set_num_threads(1)  # a second thread only waits for the first on matrices as small as these
     check("demo", "")
     reasoner = StaticReasoner(model="demo", license_accepted="", max_pixels=1_003_520)
     identity = reasoner.load("cpu")
@@ -62,13 +59,12 @@ def answers(reasoner, prompts):
 
 
 def _stain(parsed, options):
-    """The stain of an answer; with options its letter has to agree."""
+    """The stain that an answer names, by its letter where there are options; `unclear` if it names none."""
     assert parsed.outcome is ReadingOutcome.ANSWERED
     assert parsed.reasoning
     if not options:
         return parsed.answer
-    assert parsed.choice is not None
-    return options["ABCD".index(parsed.choice)]
+    return options["ABCD".index(parsed.choice)] if parsed.choice else "unclear"
 
 
 def tiles(count, *, seed=20_261_123):

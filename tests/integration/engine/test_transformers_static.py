@@ -32,9 +32,6 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def loaded(folder):
-    import torch
-
-    torch.set_num_threads(1)  # on matrices as small as these, a second thread only waits for the first
     reasoner = StaticReasoner(model=str(folder), license_accepted=LICENSE, max_pixels=1_003_520)
     return reasoner, reasoner.load("cpu")
 
