@@ -1,5 +1,5 @@
-"""The worker program, one for each device: `python -m worker`. Also `check` and `devices` for `pathlane`, and `alive`
-for health checks.
+"""The worker program, one for each device: `python -m worker`. Also, for `pathlane` and for health
+checks: `check`, `devices` and `alive`.
 
 In: settings from the environment. Out: an exit status; 78 (EX_CONFIG) when a setting must change first.
 """

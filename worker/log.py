@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 
 LOGGABLE = frozenset({
-    "event", "level", "timestamp", "logger", "program",
+    "event", "level", "timestamp", "logger", "room", "program",
     "job_id", "attempt", "priority", "status", "outcome", "worker_id", "delivery_id", "endpoint_id",
     "event_type", "code", "retryable", "reason", "kind", "where", "http_status", "seconds", "wait", "tokens",
     "rows", "count",
@@ -74,8 +74,8 @@ def configure(program: str, level: str = "info") -> None:
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger for a module. Nothing is bound before `configure`: a bound logger keeps the processors it had."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    """A logger for a module. It binds nothing yet: once bound, it would keep its processors for ever."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(room=name)
     return logger
 
 

@@ -30,7 +30,7 @@ def test_a_logger_made_before_configuring_drops_them_too(lines):
     log.configure("worker")
     logger.warning("x", question="Canary", count=1)
     (line,) = lines()
-    assert (line["logger"], line["count"]) == ("early", 1)
+    assert (line["room"], line["count"]) == ("early", 1)
     assert "Canary" not in json.dumps(line)
 
 
