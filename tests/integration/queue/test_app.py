@@ -1,0 +1,58 @@
+"""The doorbell on a real broker: what a ring carries, and what happens when nobody is at the door."""
+
+import base64
+import json
+import subprocess
+import sys
+
+import pytest
+import redis
+
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, app, check_broker, connect, ring
+
+NOBODY = """
+from worker.app import READ, READ_QUEUE, check_broker, connect, ring
+from worker.errors import BrokerUnavailable
+connect("redis://127.0.0.1:1/0")
+assert ring(READ, queue=READ_QUEUE) is False
+try:
+    check_broker()
+except BrokerUnavailable:
+    print("told")
+"""
+
+
+@pytest.fixture
+def broker(broker_url):
+    connect(broker_url)
+    with redis.Redis.from_url(broker_url) as client:
+        yield client
+    app.close()
+
+
+def messages(client):
+    """Every message in the broker, decoded, whatever list it is in."""
+    lists = [key for key in client.scan_iter("*") if client.type(key) == b"list"]
+    assert all(key.startswith(b"pathlane:") for key in lists)
+    found = [json.loads(raw) for key in lists for raw in client.lrange(key, 0, -1)]
+    return [(m["headers"]["task"], json.loads(base64.b64decode(m["body"]))[:2]) for m in found]
+
+
+def test_a_ring_says_that_there_is_work_and_nothing_else(broker):
+    assert ring(READ, queue=READ_QUEUE, times=3)
+    assert messages(broker) == [(READ, [[], {}])] * 3
+
+
+def test_a_delivery_is_rung_for_by_its_id(broker):
+    assert ring(DELIVER_WEBHOOK, "msg_1", queue=DELIVER_QUEUE)
+    assert messages(broker) == [(DELIVER_WEBHOOK, [["msg_1"], {}])]
+
+
+def test_the_broker_that_is_there_is_found(broker):
+    assert broker.ping()
+    check_broker()
+
+
+def test_a_broker_that_is_not_there_is_told_in_seconds_and_raises_nothing():
+    told = subprocess.run([sys.executable, "-c", NOBODY], capture_output=True, text=True, timeout=30)
+    assert told.stdout == "told\n", told.stderr
