@@ -1,0 +1,106 @@
+"""The gateway's tasks on a real store and a real broker; the receiver is a transport that answers."""
+
+import httpx
+import pytest
+import redis
+from celery.exceptions import Reject
+
+from integrations import tasks
+from integrations.webhooks.signing import Secret
+from tests.builders import a_reading, a_request
+from worker.app import app, connect
+from worker.errors import StoreUnavailable
+from worker.jobs.event import DeliveryStatus
+from worker.store.endpoints import Endpoints
+from worker.store.jobs import Jobs
+from worker.store.outbox import Outbox
+
+BODY = {"images": [{"reference": "file:/x.png"}], "question": "Q?"}
+
+
+@pytest.fixture
+def broker(broker_url):
+    connect(broker_url)
+    with redis.Redis.from_url(broker_url) as client:
+        yield client
+    app.close()
+
+
+@pytest.fixture
+def received():
+    return []
+
+
+@pytest.fixture
+def courier(database, broker, received):
+    def answer(request):
+        received.append(request.headers["webhook-id"])
+        return httpx.Response(204)
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        yield tasks.Courier(
+            jobs=Jobs(database),
+            outbox=Outbox(database),
+            client=client,
+            attempt_seconds=5,
+            patience_seconds=3600,
+        )
+
+
+@pytest.fixture
+def due(database, courier):
+    """A delivery that is due."""
+    Endpoints(database).add("lis", "https://lis.example", secret=Secret.new(lambda n: b"k" * n).text)
+    courier.jobs.submit(a_request(), submitter="lab")
+    job = courier.jobs.claim(worker_id="w", lease_seconds=30)
+    return job.id, courier.jobs.finish(job, a_reading())[0]
+
+
+def waiting(broker):
+    return broker.llen("pathlane:pathlane.deliver")
+
+
+def test_a_delivery_is_sent_and_recorded_once(courier, due, received):
+    job_id, delivery_id = due
+    courier.deliver(delivery_id)
+    courier.deliver(delivery_id)
+    assert received == [delivery_id]
+    assert courier.outbox.of_job(job_id)[0].status is DeliveryStatus.DELIVERED
+
+
+def test_the_relay_rings_for_what_is_due_and_not_again_while_it_rings(courier, due, broker):
+    courier.relay()
+    courier.relay()
+    assert waiting(broker) == 1
+
+
+def test_the_relay_looks_after_leases_when_no_worker_is_left_to(courier):
+    job = courier.jobs.submit(a_request(), submitter="lab").job
+    courier.jobs.claim(worker_id="dead", lease_seconds=-1)
+    courier.relay()
+    assert courier.jobs.get(job.id).status == "queued"
+
+
+def test_a_request_by_message_is_stored_once_however_often_it_comes(courier):
+    for _ in range(2):
+        tasks._store(courier, "message-1", BODY)
+    assert courier.jobs.depth()["routine"] == 1
+
+
+def test_a_bad_request_by_message_is_dropped_and_nothing_of_it_is_said(courier, capsys):
+    tasks._store(courier, "message-1", {"question": "Canary"})
+    tasks._store(courier, "message-2", "not even an object")
+    assert courier.jobs.depth()["routine"] == 0
+    assert "Canary" not in capsys.readouterr().err
+
+
+def test_a_request_by_message_is_not_lost_while_the_database_is_down(courier, monkeypatch):
+    class Down:
+        def submit(self, *_, **__):
+            raise StoreUnavailable
+
+    courier.jobs = Down()
+    monkeypatch.setattr(tasks, "STORE_RETRY_SECONDS", 0)
+    with pytest.raises(Reject) as caught:
+        tasks._store(courier, "message-1", BODY)
+    assert caught.value.requeue is True
