@@ -5,6 +5,7 @@ In: a data folder. Out: a running stack, until it is stopped. `pathlane up` and 
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import socket
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -36,6 +38,13 @@ class NotReady(RuntimeError):
         super().__init__(type(self).__doc__)
 
 
+class InUse(RuntimeError):
+    """Another `pathlane up` is running in this folder."""
+
+    def __init__(self) -> None:
+        super().__init__(type(self).__doc__)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
     url: str
@@ -46,30 +55,52 @@ class Stack:
 
 @contextmanager
 def running(
-    data: Path, *, host: str = "127.0.0.1", port: int = 8000, stopped: Callable[[], bool] = lambda: False
+    data: Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    stopped: Callable[[], bool] = lambda: False,
+    output: Path | None = None,
 ) -> Iterator[Stack]:
-    """Start everything and stop it again. Raises NotReady (also once `stopped()`), OSError, NoServer."""
+    """Start everything and stop it again. Raises NotReady (also once `stopped()`), InUse, NoServer.
+
+    `output` is a file for what the parts print; without it they print on the terminal.
+    """
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     port = _usable(host, port)
     environment = _environment(data, host, port)
     supervisor = Supervisor()
+    lock = _lock(data)
     try:
         sock = embedded_socket(data)
         sock.unlink(missing_ok=True)
-        supervisor.start(_program("broker", valkey.command(data / "valkey", sock), environment))
+        start = partial(_start, supervisor, environment, output)
+        start("broker", valkey.command(data / "valkey", sock))
         _wait(supervisor, sock.exists, stopped)
         api_key = _prepare(environment["PATHLANE_DATABASE_URL"], data)
         for name, module in GATEWAY:
-            supervisor.start(_program(name, python(module), environment))
-        supervisor.start(_program("worker", python("worker"), environment))
+            start(name, python(module))
+        start("worker", python("worker"))
         url = f"http://{host}:{port}"
         _wait(supervisor, lambda: _answers(f"{url}/readyz") and _has_worker(environment), stopped)
         yield Stack(url=url, api_key=api_key, supervisor=supervisor, environment=environment)
     finally:
         supervisor.stop()
+        os.close(lock)
 
 
 GATEWAY = (("web", "integrations.http_api"), ("courier", "integrations.courier"))
+
+
+def _lock(data: Path) -> int:
+    """Only one stack in a folder; the kernel lets go when its holder dies. Raises InUse."""
+    lock = os.open(data / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise InUse from None
+    return lock
 
 
 def _environment(data: Path, host: str, port: int) -> dict[str, str]:
@@ -78,8 +109,10 @@ def _environment(data: Path, host: str, port: int) -> dict[str, str]:
     return public | embedded_environment(data, os.environ) | own  # noqa: TID251  # for the children
 
 
-def _program(name: str, command: list[str], environment: Mapping[str, str]) -> Program:
-    return Program(name=name, command=command, environment=environment)
+def _start(
+    supervisor: Supervisor, environment: Mapping[str, str], output: Path | None, name: str, command: list[str]
+) -> None:
+    supervisor.start(Program(name=name, command=command, environment=environment, output=output))
 
 
 def _prepare(database_url: str, data: Path) -> str:

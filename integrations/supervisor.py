@@ -13,7 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from worker import log
 
@@ -37,6 +39,8 @@ class Program:
     environment: Mapping[str, str]
     #: how long it may take to end after SIGTERM before it is killed, in seconds
     grace: float = 30.0
+    #: where its output goes; None leaves it on the terminal
+    output: Path | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -96,14 +100,18 @@ def python(*arguments: str) -> list[str]:
 
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C reaches the supervisor alone, which ends the children in order.
-    return subprocess.Popen(  # noqa: S603  # our own command lines
-        program.command,
-        env=dict(program.environment),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # no threads yet
-    )
+    with ExitStack() as opened:
+        output = opened.enter_context(program.output.open("ab")) if program.output else None
+        # A session of its own: Ctrl-C reaches the supervisor alone, which ends the children in order.
+        return subprocess.Popen(  # noqa: S603  # our own command lines
+            program.command,
+            env=dict(program.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509  # no threads
+        )
 
 
 def _end_with_parent() -> None:

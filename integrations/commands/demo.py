@@ -57,12 +57,16 @@ def _run(data: Path, console: Console) -> Sequence[Row]:
     made = cases.make(show.make_folder(data))
     listener = receiver.Receiver()
     try:
-        with console.status("starting broker, database, worker and API") as status, stack.running(data) as up:
-            status.stop()
+        starting = console.status("starting broker, database, worker and API")
+        with starting, stack.running(data, output=data / "log") as up:
+            starting.stop()
             listener.start(_subscribe(data, listener.url))
             with _progress(console) as progress:
                 task = progress.add_task("webhooks", total=len(made))
                 return show.run(up, made, listener, lambda told: progress.update(task, completed=told))
+    except stack.NotReady:
+        click.echo((data / "log").read_text(), err=True)
+        raise
     finally:
         listener.stop()
 

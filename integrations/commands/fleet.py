@@ -60,7 +60,7 @@ def up(data: Path, host: str, port: int) -> None:
             click.echo(f"Pathlane is up at {running.url}\nAPI key: {running.api_key}\nCtrl-C stops it.")
             running.supervisor.watch(until=stopped)
             given_up = running.supervisor.given_up
-    except (stack.NotReady, NoServer) as error:
+    except (stack.NotReady, stack.InUse, NoServer) as error:
         if stopped():
             return
         leave(str(error), EX_CONFIG)

@@ -40,7 +40,8 @@ class Receiver:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        self._server.shutdown()
+        if self._verifier is not None:  # it waits for ever for a server that never ran
+            self._server.shutdown()
         self._server.server_close()
 
     def of_job(self, job_id: str) -> str | None:

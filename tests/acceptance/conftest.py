@@ -71,6 +71,10 @@ class Up:
         assert ended.returncode == status, ended.stdout + ended.stderr + self.log()
         return ended.stdout
 
+    def run_up_again(self) -> str:
+        again = [*PATHLANE, "up", "--data", str(self.data), "--port", "0"]
+        return subprocess.run(again, capture_output=True, text=True, timeout=60).stderr
+
     def submit(self, image: Path, *arguments: str, options=OPTIONS) -> dict:
         return json.loads(self.run("submit", str(image), *QUESTION, *options, "--json", *arguments))
 

@@ -42,6 +42,11 @@ def test_a_parent_that_is_killed_takes_its_children_along(own_up):
     assert alive == []
 
 
+def test_a_second_up_in_the_same_folder_says_so_and_harms_nothing(up):
+    assert "Another `pathlane up`" in up.run_up_again()
+    assert up.workers()
+
+
 def test_what_was_stored_is_there_after_a_restart(own_up, ihc, tmp_path):
     up = own_up()
     ihc.save(tmp_path / "a.png")
