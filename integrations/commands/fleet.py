@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +33,7 @@ from worker import log
 from worker.app import check_broker, connect
 from worker.errors import BrokerUnavailable
 from worker.store import schema
+from worker.store.presence import Presence
 from worker.store.session import Database
 
 DEFAULT_DATA = Path(".pathlane")
@@ -110,6 +112,7 @@ def status(*, as_json: bool, data: Path | None) -> None:
     workers = [
         asdict(worker) | {"started_at": instant(worker.started_at), "seen_at": instant(worker.seen_at)}
         for worker in place.workers.alive(within_seconds=silent)
+        if not _has_died(worker)
     ]
     queue, deliveries = place.jobs.depth(), place.outbox.counts()
     if as_json:
@@ -161,6 +164,19 @@ def _supervise(programs: list[tuple[str, list[str]]]) -> None:
     finally:
         supervisor.stop()
     sys.exit(supervisor.given_up or 0)
+
+
+def _has_died(worker: Presence) -> bool:
+    """Whether it was on this machine and its process is gone: known at once, before its report is stale."""
+    if worker.host != socket.gethostname():
+        return False
+    try:
+        os.kill(worker.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def _on_signals() -> Callable[[], bool]:

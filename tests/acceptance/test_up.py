@@ -18,9 +18,10 @@ def test_twelve_jobs_and_three_kills_end_once_each_and_nothing_is_left(own_up, i
     ihc.save(file)
     ids = [up.submit(file, "--priority", ("stat", "urgent", "routine")[n % 3])["id"] for n in range(12)]
     for _ in range(3):
-        (pid,) = [worker["pid"] for worker in up.workers()][-1:]
-        os.kill(pid, signal.SIGKILL)
-        up.until(lambda dead=pid: any(w["pid"] != dead for w in up.workers()[-1:]))
+        up.until(lambda: len(up.workers()) == 1)
+        (worker,) = up.workers()
+        os.kill(worker["pid"], signal.SIGKILL)
+        up.until(lambda dead=worker["pid"]: dead not in [w["pid"] for w in up.workers()])
     up.until(lambda: ended(up, ids))
     jobs = ended(up, ids)
     assert [job["status"] for job in jobs] == ["succeeded"] * 12
