@@ -11,9 +11,10 @@ import threading
 
 from integrations import tasks
 from worker import log
-from worker.address import AllowList, pinned_client
+from worker.address import AllowList
 from worker.app import DELIVER_QUEUE, SUBMIT_QUEUE, connect, consume
 from worker.errors import StoreUnavailable
+from worker.pinned import pinned_client
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox

@@ -16,16 +16,17 @@ import sys
 from functools import partial
 
 from worker import log, tasks
-from worker.address import AllowList, pinned_client
+from worker.address import AllowList
 from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, consume, ring
 from worker.engine import devices
 from worker.engine.loop import EngineLoop
 from worker.engine.models.transformers_static import StaticReasoner, check
 from worker.engine.reasoner import Identity
 from worker.engine.slots import Slots
-from worker.errors import ModelUnavailable, PathlaneError
+from worker.errors import ModelUnavailable, PathlaneError, TransientError
 from worker.imaging.fetch import https_fetcher
 from worker.imaging.source import open_patches
+from worker.pinned import pinned_client
 from worker.pipeline import Pipeline
 from worker.service import Bells, Rhythm, Service
 from worker.settings import Settings, SettingsError, read_settings
@@ -53,7 +54,7 @@ def main() -> int:
         return _work(settings, arguments.device or settings.model.device)
     except (SettingsError, PathlaneError) as error:
         print(f"pathlane worker: {error}", file=sys.stderr)  # noqa: T201
-        return EX_CONFIG
+        return 1 if isinstance(error, TransientError) else EX_CONFIG
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
+from celery.signals import setup_logging
 from kombu.exceptions import OperationalError
 
 from worker.errors import BrokerUnavailable
@@ -60,6 +61,11 @@ app.conf.update(
     worker_redirect_stdouts=False,
     task_store_errors_even_if_ignored=False,
 )  # fmt: skip
+
+
+@setup_logging.connect
+def _leave_logging_alone(**_: object) -> None:
+    """Connected, this keeps Celery from adding a handler that prints whole messages (`worker.log`)."""
 
 
 def connect(broker_url: str) -> Celery:

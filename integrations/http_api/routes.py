@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
@@ -27,13 +27,14 @@ router = APIRouter()
 def submit(
     body: JobRequest,
     response: Response,
+    background: BackgroundTasks,
     api: Parts,
     asker: Asker,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> dict[str, Any]:
     """202: stored, and it will end. 200: the same request had been accepted under this key before."""
     submission = api.jobs.submit(_with_key(body, idempotency_key), submitter=asker)
-    api.ring()
+    background.add_task(api.ring)  # the asker does not wait for the broker
     response.headers["Location"] = f"/v1/jobs/{submission.job.id}"
     if not submission.is_new:
         response.status_code = HTTPStatus.OK

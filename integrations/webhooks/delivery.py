@@ -1,6 +1,6 @@
 """One attempt to deliver: a Delivery goes out as one signed POST, and an Outcome comes back.
 
-In: a delivery, a client (`worker.address.pinned_client`, which holds the time limit and the operator's
+In: a delivery, a client (`worker.pinned.pinned_client`, which holds the time limit and the operator's
 list), the time and a chance. Out: an Outcome, whatever the receiver does. It does not know the outbox, keeps
 nothing of the receiver's answer but its status, and logs nothing.
 """
@@ -36,6 +36,8 @@ REASONS: Final[dict[type[BaseException], str]] = {
     httpx.ProxyError: "proxy",
     httpx.UnsupportedProtocol: "url",
     httpx.InvalidURL: "url",
+    # httpx lets idna's errors through for a name like xn--a, ours or the one a redirect points to.
+    UnicodeError: "url",
     httpx.HTTPError: "transport",
     socket.gaierror: "dns",
     ssl.SSLError: "tls",
@@ -49,7 +51,7 @@ def attempt(delivery: Delivery, client: httpx.Client, *, now: datetime, chance: 
     """Send `delivery` once. `now` is signed as the time of this attempt; `chance` (0 to 1) is for jitter."""
     try:
         answer = _send(delivery, client, now)
-    except (httpx.HTTPError, httpx.InvalidURL, AddressRefused, SecretInvalid) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, AddressRefused, SecretInvalid) as error:
         return _failed(delivery, chance, reason=reason_of(error))
     return _judged(delivery, answer, now=now, chance=chance)
 

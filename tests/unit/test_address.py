@@ -8,9 +8,10 @@ import httpcore
 import httpx
 import pytest
 
-from worker import address
-from worker.address import SPECIAL, AllowList, pinned_client
+from worker import address, pinned
+from worker.address import SPECIAL, AllowList
 from worker.errors import AddressRefused
+from worker.pinned import pinned_client
 
 
 def allows(entries: list[str], host: str, answers: list[str], port: int = 443) -> bool:
@@ -197,7 +198,7 @@ def test_every_exception_of_httpcore_becomes_one_of_httpx():
     # ConnectionNotAvailable is how a connection tells its pool to take another; it never leaves the pool.
     classes = {cls for _, cls in inspect.getmembers(httpcore, inspect.isclass) if issubclass(cls, Exception)}
     for cls in classes - {httpcore.ConnectionNotAvailable}:
-        with pytest.raises(httpx.TransportError) as raised, address._translated():
+        with pytest.raises(httpx.TransportError) as raised, pinned._translated():
             raise cls("what was sent")
         assert type(raised.value).__name__ == cls.__name__
         assert "what was sent" not in str(raised.value)

@@ -15,8 +15,9 @@ import pytest
 from integrations.webhooks.delivery import attempt
 from integrations.webhooks.signing import Secret
 from tests.integration.webhooks.receiver import Receiver, drip, drop, flood, full_house, says, silence, status
-from worker.address import AllowList, pinned_client
+from worker.address import AllowList
 from worker.jobs.event import DeliveryStatus
+from worker.pinned import pinned_client
 
 PENDING, DELIVERED = DeliveryStatus.PENDING, DeliveryStatus.DELIVERED
 SECONDS = 0.5

@@ -11,9 +11,10 @@ import pytest
 
 from integrations.webhooks.delivery import attempt
 from tests.integration.webhooks.receiver import Receiver, drip, full_house, status
-from worker.address import AllowList, pinned_client, trusted_authorities
+from worker.address import AllowList
 from worker.errors import AddressRefused
 from worker.jobs.event import DeliveryStatus
+from worker.pinned import pinned_client, trusted_authorities
 
 NAME = "lis.example.org"
 

@@ -14,9 +14,10 @@ import pytest
 import worker
 from integrations.webhooks.delivery import ANSWER_BYTES, attempt, reason_of
 from integrations.webhooks.signing import Secret, verify
-from worker.address import AllowList, pinned_client
+from worker.address import AllowList
 from worker.errors import AddressRefused
 from worker.jobs.event import Delivery, DeliveryStatus, Endpoint, EndpointStatus, EventType, Outcome, Payload
+from worker.pinned import pinned_client
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 SECRETS = tuple(Secret.new(lambda count, letter=letter: letter * count) for letter in (b"n", b"o"))
@@ -95,6 +96,21 @@ def test_3xx_is_a_failure_and_is_not_followed(status):
     assert asked == ["https://lis.example/in"]
 
 
+@pytest.mark.parametrize(
+    ("location", "reason"),
+    [
+        ("https://xn--a/", "url"),  # httpx reads where a redirect leads even when it is not followed
+        ("//xn--/", "url"),
+        ("http://[", "redirect"),
+        ("https://lis.example:99999/", "redirect"),
+        ("", "redirect"),
+    ],
+)
+def test_a_redirect_that_leads_nowhere_is_an_outcome_too(location, reason):
+    outcome = answers(302, location=location)
+    assert (outcome.status, outcome.reason) == (DeliveryStatus.PENDING, reason)
+
+
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 413, 422, 500, 501, 505])
 def test_any_other_status_is_tried_again_on_the_schedule(status):
     wait = timedelta(seconds=5)
@@ -142,6 +158,7 @@ def test_a_secret_that_cannot_be_read_is_an_outcome_too_and_nothing_is_sent():
         ("ftp://lis.example/", "url"),
         ("https://lis.example:x/", "url"),
         ("https://[::1", "url"),
+        ("https://xn--a/", "url"),
         ("https://lis.example:99999/", "address_refused"),
         ("http://lis.example/", "address_refused"),
         ("https://user:word@lis.example/", "address_refused"),
