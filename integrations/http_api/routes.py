@@ -25,6 +25,7 @@ router = APIRouter()
 
 @router.post("/v1/jobs", status_code=HTTPStatus.ACCEPTED, summary="Ask a question about one or more images")
 def submit(
+    *,
     body: JobRequest,
     response: Response,
     background: BackgroundTasks,

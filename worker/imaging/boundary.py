@@ -7,58 +7,49 @@ Parsers quote what they read, so nothing they say goes further than this.
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from typing import Any
 
 from PIL import Image
 
 from worker.errors import ImageTooLarge, ImageUnreadable, PathlaneError
 
-_TALKATIVE = ("pydicom", "pylibjpeg", "PIL")
+_TALKATIVE = ("pydicom", "PIL", "pylibjpeg", "openjpeg", "jpeg_ls", "rle")
+#: with this room, which is where numpy's warnings about hostile numbers come from
+_MODULES = rf"({'|'.join(_TALKATIVE)}|worker\.imaging)(\.|$)"
+#: what `warnings.filterwarnings` makes of it
+_FILTER: Any = ("ignore", None, Warning, re.compile(_MODULES), 0)
 _SILENT = logging.CRITICAL + 1
 
 
-class _Silence:
-    """Warning filters and log levels belong to the whole process (up to Python 3.13), blocks to threads:
-    the first thread in silences, and the last one out puts back what it found."""
+def _hush() -> None:
+    """Silence these libraries, for good, and lift Pillow's own limit of pixels.
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside = 0
-        self._filters = warnings.catch_warnings()
-        self._levels: dict[str, int] = {}
-
-    def enter(self) -> None:
-        with self._lock:
-            self._inside += 1
-            if self._inside == 1:
-                self._filters = warnings.catch_warnings()
-                self._filters.__enter__()
-                warnings.simplefilter("ignore")
-                self._levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
-                self._set_levels(dict.fromkeys(_TALKATIVE, _SILENT))
-
-    def leave(self) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._filters.__exit__(None, None, None)
-                self._set_levels(self._levels)
-
-    def _set_levels(self, levels: dict[str, int]) -> None:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+    All of it belongs to the whole process, and other threads change it too: nothing that was taken down
+    could be put back soundly, and whoever restores what they found takes this away. So it is made sure of
+    before each block, and never undone. No filter here covers the warnings of anybody else.
+    """
+    if list(warnings.filters[:1]) != [_FILTER]:
+        warnings.filterwarnings("ignore", module=_MODULES)
+    for name in _TALKATIVE:
+        logger = logging.getLogger(name)
+        if logger.level != _SILENT:
+            logger.setLevel(_SILENT)
+    # Pillow warns from 89 megapixels on and refuses from twice that on, when a file is opened and when a
+    # picture is cropped, whatever the operator's limit is. `check_size` decides here, from the header.
+    Image.MAX_IMAGE_PIXELS = None
 
 
-_SILENCE = _Silence()
+_hush()
 
 
 @contextmanager
 def decoding(kind: str) -> Iterator[None]:
     """Whatever goes wrong inside is ImageUnreadable, unless it is a refusal of ours already."""
-    _SILENCE.enter()
+    _hush()
     try:
         yield
     except PathlaneError:
@@ -67,5 +58,3 @@ def decoding(kind: str) -> Iterator[None]:
         raise ImageTooLarge(kind) from None
     except Exception:  # noqa: BLE001 - decoders raise nearly anything; SystemExit and its kind pass
         raise ImageUnreadable(kind) from None
-    finally:
-        _SILENCE.leave()

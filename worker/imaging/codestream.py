@@ -58,8 +58,9 @@ def says_ybr(stream: bytes) -> bool | None:
     """Whether a JPEG of three components holds YCbCr or RGB; None where only the data set can say.
 
     libjpeg's rules: a JFIF marker, else Adobe's transform flag, else components that are called R, G, B.
+    Beyond them, components of unequal resolution: nobody takes pixels from green and blue alone.
     """
-    adobe = named_rgb = None
+    adobe = by_frame = None
     for marker, start, end in _segments(stream):
         body = stream[start + 4 : end]
         if marker == _APP0 and body.startswith(b"JFIF"):
@@ -67,8 +68,10 @@ def says_ybr(stream: bytes) -> bool | None:
         if marker == _APP14 and body.startswith(b"Adobe") and len(body) >= 12:
             adobe = body[11] != 0
         if marker in _JPEG_FRAMES and body[6::3].upper() == b"RGB":
-            named_rgb = False
-    return named_rgb if adobe is None else adobe
+            by_frame = False
+        elif marker in _JPEG_FRAMES and len(set(body[7::3])) > 1:
+            by_frame = True
+    return by_frame if adobe is None else adobe
 
 
 def with_colour_marker(stream: bytes, *, is_ybr: bool) -> bytes:

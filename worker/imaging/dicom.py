@@ -7,18 +7,21 @@ are never decoded. It does not fetch, and it does not choose between levels of a
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
-from pydicom.pixels.processing import apply_color_lut
 
 from worker.errors import ImageRefused, RegionOutside
 from worker.imaging.boundary import decoding
 from worker.imaging.colour import eight_bits, to_srgb
-from worker.imaging.frames import COLOUR, PALETTE, Frame, Layout, decode_frame, layout_of
+from worker.imaging.frames import COLOUR, GREY, PALETTE, Frame, Layout, decode_frame, layout_of
 from worker.imaging.grey import to_grey
 from worker.imaging.mosaic import assemble, matrix_of
+from worker.imaging.palette import to_rgb
 from worker.imaging.part10 import read_file
 from worker.imaging.picture import Picture
 
@@ -35,13 +38,15 @@ def read_dicom(data: bytes, *, frame: int | None, max_pixels: int, max_bytes: in
         if frame is not None and frame > layout.frames:
             raise RegionOutside(f"There is no frame {frame}.")
         matrix = None if frame is not None else matrix_of(dataset, layout, max_pixels=max_pixels)
+        shown = partial(_eight_bits, dataset, layout)
         if matrix is not None:
-            pixels, steps = _rendered(assemble(dataset, layout, matrix), dataset, layout, matrix.first)
-            steps = (f"assembled from {matrix.tiles} tiles", *steps)
+            samples, steps = assemble(dataset, layout, matrix, shown)
+            steps = (*matrix.steps, *steps)
         else:
-            index = (frame or 1) - 1
-            pixels, steps = _rendered(decode_frame(dataset, layout, index), dataset, layout, index)
-            frame = index + 1
+            frame = frame or 1
+            samples, steps = shown(decode_frame(dataset, layout, frame - 1), frame - 1)
+        pixels, converted = _srgb(samples, dataset, layout)
+        steps = (*steps, *converted)
         return Picture(pixels=pixels, format=f"DICOM {syntax}", frame=frame, steps=steps)
 
 
@@ -61,19 +66,22 @@ def _says_yes(dataset: Dataset, keyword: str) -> bool:
     return str(dataset.get(keyword, "")).strip().upper() == "YES"
 
 
-def _rendered(
-    frame: Frame, dataset: Dataset, layout: Layout, index: int
-) -> tuple[Image.Image, tuple[str, ...]]:
+def _eight_bits(
+    dataset: Dataset, layout: Layout, frame: Frame, index: int
+) -> tuple[NDArray[np.uint8], tuple[str, ...]]:
+    """One frame as a display would show it, in grey or RGB. `index` is its own, also within a slide."""
     if layout.photometric in COLOUR:
-        pixels, steps = eight_bits(frame.samples, frame.bits), _colour_steps(layout, frame)
-    elif layout.photometric == PALETTE:
-        coloured = apply_color_lut(frame.samples, dataset)[..., :3]
-        pixels, steps = eight_bits(coloured, 8 * coloured.dtype.itemsize), ("PALETTE COLOR to RGB",)
-    else:
-        pixels, steps = to_grey(frame.samples, dataset, layout, index)
-        return Image.fromarray(pixels).convert("RGB"), steps
-    image, converted = to_srgb(Image.fromarray(np.ascontiguousarray(pixels)), _profile(dataset))
-    return image, (*steps, *converted)
+        return eight_bits(frame.samples, frame.bits), _colour_steps(layout, frame)
+    if layout.photometric == PALETTE:
+        return to_rgb(frame.samples, dataset), ("PALETTE COLOR to RGB",)
+    return to_grey(frame.samples, dataset, layout, index)
+
+
+def _srgb(
+    samples: NDArray[np.uint8], dataset: Dataset, layout: Layout
+) -> tuple[Image.Image, tuple[str, ...]]:
+    image = Image.fromarray(np.ascontiguousarray(samples))
+    return to_srgb(image, None if layout.photometric in GREY else _profile(dataset))
 
 
 def _colour_steps(layout: Layout, frame: Frame) -> tuple[str, ...]:

@@ -144,7 +144,7 @@ def _read(file: BinaryIO, max_bytes: int) -> bytes:
 
 
 def https_fetcher(client: httpx.Client) -> FetchHttps:
-    """`client` keeps to the operator's list (`worker.address.pinned_client`)."""
+    """`client` keeps to the operator's list (`worker.pinned.pinned_client`)."""
     return partial(fetch_https, client)
 
 

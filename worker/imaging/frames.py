@@ -76,6 +76,8 @@ def layout_of(dataset: Dataset, syntax: UID, *, max_pixels: int) -> Layout:
     if "Rows" not in dataset:
         raise UnsupportedImage("DICOM without pixels")
     if "PixelData" not in dataset:
+        if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+            raise UnsupportedImage("DICOM with floating-point pixels")
         raise ImageUnreadable("There is no Pixel Data.")
     layout = Layout(
         syntax=syntax,
@@ -180,6 +182,7 @@ def _decode_rle(layout: Layout, stream: bytes) -> Frame:
         byteorder="<",
     )
     flat = np.frombuffer(planes, f"<u{layout.bits_allocated // 8}")
+    flat = flat & ((1 << layout.bits_stored) - 1)  # above them may lie anything (PS3.5 8.1.1)
     samples = np.moveaxis(flat.reshape(layout.samples, layout.rows, layout.columns), 0, -1)
     if layout.samples == 1:
         return Frame(samples=_signed(samples[..., 0], layout), bits=layout.bits_stored)

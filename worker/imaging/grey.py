@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from worker.imaging.frames import Layout
+from worker.imaging.lookup import look_up
 
 Values = NDArray[np.float64]
 
@@ -69,30 +70,23 @@ def _modality(stored: Values, how: Dataset) -> Values:
 
 
 def _look_up(values: Values, table: Dataset, how: Dataset) -> Values:
-    """PS3.3 C.11.1.1 and C.11.2.1.1: values before the first entry get the first, those after the last
-    get the last. (pydicom's own counts entries of 8 bits in 8 bits, as of 3.0.2.)"""
-    entries, first = int(table.LUTDescriptor[0]) or 1 << 16, int(table.LUTDescriptor[1])
-    data = table.LUTData
-    if isinstance(data, bytes):
-        width = 1 if len(data) < 2 * entries else 2
-        order = "<" if how.original_encoding[1] else ">"
-        data = np.frombuffer(data, f"{order}u{width}", entries)
-    outcomes = np.asarray(data, np.float64)
-    places = np.clip(np.rint(values) - first, 0, len(outcomes) - 1).astype(np.int64)
-    looked_up: Values = outcomes[places]
-    return looked_up
+    """PS3.3 C.11.1.1 and C.11.2.1.1."""
+    is_little_endian = bool(how.original_encoding[1])
+    entries = look_up(values, table.LUTDescriptor, table.LUTData, is_little_endian=is_little_endian)
+    return entries.astype(np.float64)
 
 
 def _full_range(values: Values, how: Dataset, layout: Layout) -> tuple[Values, str]:
-    """Without a window: all that 8 bits can say, or for more bits all that this frame says, since most of
-    what they could say is never used."""
-    low, high = float(values.min()), float(values.max())
-    step = f"range {low:g} to {high:g}"
-    if layout.bits_stored <= 8 or low == high:
-        least = -(1 << layout.bits_stored - 1) if layout.signed else 0
-        ends = _modality(np.array([least, least + (1 << layout.bits_stored) - 1], np.float64), how)
-        low, high, step = float(ends.min()), float(ends.max()), f"range of {layout.bits_stored} bits"
-    return np.clip((values - low) / max(high - low, 1e-9), 0, 1), step
+    """Without a window, all that the bits stored can say. PS3.3 C.11.2 leaves it open; the range of the
+    values that occur would show more, but the same value would look different in each frame or tile of one
+    object, and a frame on its own different from the same frame in its slide."""
+    if how.get("ModalityLUTSequence"):
+        bits = int(how.ModalityLUTSequence[0].LUTDescriptor[2])
+        return np.clip(values / ((1 << bits) - 1), 0, 1), f"range of {bits} bits"
+    least = -(1 << layout.bits_stored - 1) if layout.signed else 0
+    ends = _modality(np.array([least, least + (1 << layout.bits_stored) - 1], np.float64), how)
+    low, high = float(ends.min()), float(ends.max())
+    return np.clip((values - low) / max(high - low, 1e-9), 0, 1), f"range of {layout.bits_stored} bits"
 
 
 def _first(value: Any) -> float | None:

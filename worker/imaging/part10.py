@@ -8,7 +8,6 @@ It does not decode pixels.
 from __future__ import annotations
 
 import io
-import re
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -45,10 +44,16 @@ WANTED = tuple(BaseTag(keyword_dict[keyword]) for keyword in (
     "ICCProfile", "OpticalPathSequence", "NumberOfOpticalPaths",
     "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "TotalPixelMatrixFocalPlanes",
     "DimensionOrganizationType", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "PixelData", "FloatPixelData", "DoubleFloatPixelData",
 ))  # fmt: skip
 
-_UID_TEXT = re.compile(r"[0-9.]{1,64}")
+#: registered after the dictionary of pydicom 3.0 was made
+_NEWER = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+}
 _LONG_FORM = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _TRANSFER_SYNTAX = 0x0010
 _HIGHEST_PLAUSIBLE_FIRST_GROUP = 0x0400
@@ -84,11 +89,11 @@ def read_file(data: bytes, *, max_bytes: int) -> tuple[Dataset, UID]:
 
 
 def name_of(syntax: str) -> str:
-    """Name and UID, where it is one."""
-    if not _UID_TEXT.fullmatch(syntax):
-        return "not a UID"
-    name = UID(syntax).name
-    return syntax if name == syntax else f"{name} ({syntax})"
+    """Name and UID of a registered one. Anything else is not repeated: the field may hold whatever somebody
+    put there, and numbers of patients are digits too."""
+    is_registered = UID(syntax).type == "Transfer Syntax"
+    name = UID(syntax).name if is_registered else _NEWER.get(syntax)
+    return f"{name} ({syntax})" if name else "unknown"
 
 
 def _file_meta(data: bytes, start: int) -> Iterator[_MetaElement]:

@@ -25,7 +25,8 @@ class Picture:
 
 
 def check_size(width: int, height: int, *, max_pixels: int) -> None:
-    """Raises ImageTooLarge or ImageUnreadable. To be asked before anything is decoded."""
+    """Raises ImageTooLarge or ImageUnreadable. To be asked before anything is decoded: it is the only limit,
+    since Pillow's is lifted (see `worker.imaging.boundary`)."""
     if width < 1 or height < 1:
         raise ImageUnreadable(f"{width} x {height} pixels")
     if width * height > max_pixels:

@@ -61,8 +61,8 @@ def open_patch(
         pixels=pixels,
         record=PatchRecord(
             image=number,
-            source_digest=hashlib.sha256(data).hexdigest(),
-            pixels_digest=hashlib.sha256(pixels.tobytes()).hexdigest(),
+            source_digest=_digest(data),
+            pixels_digest=_digest(pixels.tobytes()),
             format=picture.format,
             width=pixels.width,
             height=pixels.height,
@@ -79,6 +79,10 @@ def read_picture(data: bytes, *, frame: int | None, max_pixels: int, max_bytes: 
     if kind == "DICOM":
         return read_dicom(data, frame=frame, max_pixels=max_pixels, max_bytes=max_bytes)
     return read_raster(data, kind, frame=frame, max_pixels=max_pixels)
+
+
+def _digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
 def _crop(pixels: Image.Image, region: Region) -> Image.Image:

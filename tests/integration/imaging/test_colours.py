@@ -168,6 +168,13 @@ def test_an_rgb_jpeg_that_the_data_set_calls_ybr_is_believed(photometric: str) -
     assert difference(encoded([stream], IHC, photometric, uid.JPEGBaseline8Bit)) <= 2
 
 
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422"])
+def test_a_bare_jpeg_with_subsampled_chroma_is_ybr_whatever_the_data_set_says(photometric: str) -> None:
+    stream = saved(IHC, "JPEG", quality=95, subsampling=2)
+    bare = rewritten(stream, named_rgb=True, jfif=False, adobe=None)
+    assert difference(encoded([bare], IHC, photometric, uid.JPEGBaseline8Bit)) <= 4
+
+
 def swapped_profile() -> bytes:
     """sRGB with the red and the blue primary exchanged: what it calls red is blue."""
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

@@ -96,6 +96,14 @@ def test_an_rle_segment_that_grows_64_times() -> None:
         read(encoded([stream], TILE[..., 0], "MONOCHROME2", uid.RLELossless))
 
 
+def test_palette_segments_that_repeat_segments() -> None:
+    segments = np.array([0, 1, 0, 1, 65535, 1] + [2, 2, 0, 0] * 3000, np.uint16).tobytes()
+    more = {f"{name}PaletteColorLookupTableDescriptor": [0, 0, 16] for name in ("Red", "Green", "Blue")}
+    data = {f"Segmented{key.removesuffix('Descriptor')}Data": segments for key in more}
+    with pytest.raises(UnsupportedImage):
+        read(native(TILE[..., 0], "PALETTE COLOR", **more, **data))
+
+
 def test_rows_and_columns_of_60000() -> None:
     with pytest.raises(ImageTooLarge):
         read(native(TILE, "RGB", Rows=60000, Columns=60000))
@@ -196,9 +204,14 @@ def test_damaged_files_are_read_or_refused_and_nothing_else(seed: int) -> None:
             read(bytes(data))
 
 
-def test_a_one_bit_segmentation_and_an_object_without_pixels() -> None:
+def test_a_one_bit_segmentation_floating_points_and_an_object_without_pixels() -> None:
     with pytest.raises(UnsupportedImage):
         read(native(TILE[..., 0], "MONOCHROME2", BitsAllocated=1, BitsStored=1, HighBit=0))
+    for keyword, bits, kind in (("FloatPixelData", 32, "f4"), ("DoubleFloatPixelData", 64, "f8")):
+        floats = image_attributes(TILE[..., 0], "MONOCHROME2", BitsAllocated=bits)
+        setattr(floats, keyword, np.zeros((64, 64), kind).tobytes())
+        with pytest.raises(UnsupportedImage):
+            read(written(floats, uid.ExplicitVRLittleEndian))
     report = Dataset()
     report.SOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
     with pytest.raises(UnsupportedImage):

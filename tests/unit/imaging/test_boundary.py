@@ -33,18 +33,48 @@ def test_an_interrupt_is_no_damaged_image() -> None:
         raise KeyboardInterrupt
 
 
-def test_warnings_and_log_lines_stay_inside_and_return_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+def warn_as(module: str) -> None:
+    warnings.warn_explicit("Doe^Jane", UserWarning, filename="there.py", lineno=1, module=module)
+
+
+@pytest.mark.parametrize("module", ["pydicom.filereader", "PIL.TiffImagePlugin", "openjpeg.utils", "rle"])
+def test_what_the_libraries_say_stays_inside(module: str, caplog: pytest.LogCaptureFixture) -> None:
     with decoding("DICOM"):
-        warnings.warn("Doe^Jane", UserWarning, stacklevel=1)
-        logging.getLogger("pydicom.pixels").error("Doe^Jane")
+        warn_as(module)
+        logging.getLogger(module).error("Doe^Jane")
     assert not caplog.records
-    with pytest.warns(UserWarning, match="heard again"):
-        warnings.warn("heard again", UserWarning, stacklevel=1)
 
 
-def test_threads_that_overlap_leave_the_filters_as_they_were() -> None:
-    before = list(warnings.filters)
-    level = logging.getLogger("pydicom").level
+def test_warnings_of_anybody_else_are_heard_also_inside() -> None:
+    with decoding("PNG"), pytest.warns(UserWarning, match="Doe"):
+        warn_as("pydicomparison.of.somebody.else")
+
+
+def test_filters_that_others_put_up_and_take_down_leave_nothing_for_every_module() -> None:
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        block, other = decoding("PNG"), warnings.catch_warnings()
+        block.__enter__()
+        other.__enter__()
+        block.__exit__(None, None, None)
+        other.__exit__(None, None, None)
+        added = [filter_ for filter_ in warnings.filters if filter_ not in before]
+        assert all(module is not None for _, _, _, module, _ in added)
+        with pytest.warns(UserWarning, match="Doe"):
+            warn_as("somebody.else")
+
+
+def test_libraries_are_silent_again_after_others_took_the_filter_down() -> None:
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.simplefilter("error")
+        logging.getLogger("pydicom").setLevel(logging.DEBUG)
+        with decoding("DICOM"):
+            warn_as("pydicom.filereader")
+            assert not logging.getLogger("pydicom").isEnabledFor(logging.CRITICAL)
+
+
+def test_threads_that_overlap_stay_silent_until_the_last_is_out() -> None:
     first_is_in, second_is_in = threading.Event(), threading.Event()
 
     def first() -> None:
@@ -58,6 +88,4 @@ def test_threads_that_overlap_leave_the_filters_as_they_were() -> None:
     with decoding("PNG"):
         second_is_in.set()
         thread.join(5)
-        warnings.warn("still silent", UserWarning, stacklevel=1)
-    assert warnings.filters == before
-    assert logging.getLogger("pydicom").level == level
+        warn_as("PIL.Image")

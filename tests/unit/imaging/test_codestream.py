@@ -84,6 +84,19 @@ def test_a_jfif_marker_says_ybr_and_component_names_say_rgb() -> None:
     assert says_ybr(jpeg(keep_rgb=True)) is False
 
 
+def without_app_markers(stream: bytes) -> bytes:
+    length = int.from_bytes(stream[4:6], "big")
+    assert stream[2:4] == b"\xff\xe0"
+    return stream[:2] + stream[4 + length :]
+
+
+def test_chroma_of_a_lower_resolution_says_ybr_where_no_marker_does() -> None:
+    assert says_ybr(without_app_markers(jpeg(subsampling=2))) is True
+    assert says_ybr(without_app_markers(jpeg(subsampling=1))) is True
+    assert says_ybr(without_app_markers(jpeg(subsampling=0))) is None
+    assert says_ybr(with_colour_marker(jpeg(subsampling=2), is_ybr=False)) is False
+
+
 def test_one_adobe_marker_replaces_all_others() -> None:
     stream = with_colour_marker(jpeg(), is_ybr=False)
     assert says_ybr(stream) is False

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from worker import uploads
-from worker.address import AllowList, pinned_client
+from worker.address import AllowList
 from worker.errors import (
     FetchFailed,
     ImageMissing,
@@ -18,6 +18,7 @@ from worker.errors import (
     UnknownScheme,
 )
 from worker.imaging.fetch import fetch, fetch_https, path_in
+from worker.pinned import pinned_client
 from worker.settings import ImagingSettings
 
 

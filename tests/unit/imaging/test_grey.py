@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
+from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_windowing
 
-from tests.unit.imaging.dicom_files import image_attributes, native
+from tests.unit.imaging.dicom_files import encoded, image_attributes, native
 from worker.imaging.dicom import read_dicom
 from worker.imaging.grey import window
 
@@ -63,11 +66,42 @@ def test_signed_values_keep_their_order() -> None:
     assert shown.tolist() == [[0, 128], [191, 255]]
 
 
-def test_without_a_window_16_bits_are_spread_from_the_least_to_the_greatest_value() -> None:
-    assert grey_of(native(np.array([[100, 150], [175, 200]], np.uint16), "MONOCHROME2")).tolist() == [
-        [0, 128],
-        [191, 255],
-    ]
+@pytest.mark.parametrize(("bits", "of_1000"), [(10, 249), (12, 62), (16, 4)])
+def test_without_a_window_a_value_looks_the_same_beside_any_other(bits: int, of_1000: int) -> None:
+    more = {"BitsStored": bits, "HighBit": bits - 1}
+    for other in (0, 999, 1001, 1023):
+        shown = grey_of(native(np.array([[1000, other]], np.uint16), "MONOCHROME2", **more))
+        assert shown[0, 0] == of_1000
+
+
+def test_without_a_window_signed_and_rescaled_values_have_the_range_of_their_bits() -> None:
+    signed = np.array([[-2048, 0], [1000, 2047]], np.int16)
+    for more in ({}, {"RescaleSlope": 2, "RescaleIntercept": -7}):
+        shown = grey_of(native(signed, "MONOCHROME2", BitsStored=12, HighBit=11, **more))
+        assert shown.tolist() == [[0, 128], [190, 255]]
+
+
+def test_without_a_window_a_modality_lut_says_the_range() -> None:
+    lut = Dataset()
+    lut.LUTDescriptor, lut.LUTData = [3, 0, 16], np.array([0, 32768, 40000], "<u2").tobytes()
+    lut["LUTDescriptor"].VR, lut["LUTData"].VR = "US", "OW"
+    shown = grey_of(native(np.array([[1, 2]], np.uint16), "MONOCHROME2", ModalityLUTSequence=[lut]))
+    assert shown.tolist() == [[128, 156]]
+
+
+@pytest.mark.parametrize("kind", ["u2", "i2"])
+def test_bits_above_those_stored_count_for_nothing_in_rle(kind: str) -> None:
+    values = RAMP.astype("u2")
+    dirty = (values | 0xA000).view(kind)
+    planes = (dirty.view("u2") >> 8).astype("u1"), (dirty.view("u2") & 255).astype("u1")
+    rows = [[bytes([63]) + row.tobytes() for row in plane] for plane in planes]  # literal runs of 64
+    high, low = (b"".join(plane) for plane in rows)
+    stream = struct.pack("<16I", 2, 64, 64 + len(high), *[0] * 13) + high + low
+    more = {"BitsStored": 12, "HighBit": 11, "WindowCenter": 500, "WindowWidth": 900}
+    expected = np.where(values < 2048, values, values.astype(int) - 4096) if kind == "i2" else values
+    clean = native(expected.astype(kind), "MONOCHROME2", **more)
+    file = encoded([stream], dirty, "MONOCHROME2", uid.RLELossless, **more)
+    assert np.array_equal(grey_of(file), grey_of(clean))
 
 
 def test_without_a_window_8_bits_are_shown_as_they_are() -> None:

@@ -53,9 +53,9 @@ def test_a_deflated_data_set_is_inflated_up_to_the_limit() -> None:
     ("syntax", "name"),
     [
         (uid.JPEGLosslessSV1, "JPEG Lossless, Non-Hierarchical, First-Order Prediction"),
-        ("1.2.840.10008.1.2.4.110", "1.2.840.10008.1.2.4.110"),
+        ("1.2.840.10008.1.2.4.110", "JPEG XL Lossless (1.2.840.10008.1.2.4.110)"),
         (uid.MPEG2MPML, "MPEG2"),
-        ("1.2.3.4.5", "1.2.3.4.5"),
+        ("1.2.3.4.5", "unknown"),
     ],
 )
 def test_other_transfer_syntaxes_are_refused_by_name(syntax: str, name: str) -> None:
@@ -67,5 +67,8 @@ def test_other_transfer_syntaxes_are_refused_by_name(syntax: str, name: str) -> 
     assert name in refusal.value.detail
 
 
-def test_text_in_place_of_a_uid_is_not_repeated() -> None:
-    assert name_of("Doe^Jane") == "not a UID"
+@pytest.mark.parametrize(
+    "text", ["Doe^Jane", "4711.0815.1234", "19610412", uid.SecondaryCaptureImageStorage, ""]
+)
+def test_what_is_no_registered_transfer_syntax_is_not_repeated(text: str) -> None:
+    assert name_of(text) == "unknown"

@@ -193,3 +193,17 @@ def test_a_description_that_speaks_of_labels_is_no_label() -> None:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
     tags[270] = "stain=HE; no label shown"
     assert read(saved(CORNERS, "TIFF", tiffinfo=tags), "TIFF").pixels.size == (8, 6)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("pillows", [1, 30, 10**9, None])
+def test_the_operators_limit_of_pixels_counts_whatever_pillows_is(
+    kind: str, pillows: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)
+    data = saved(CORNERS, kind)
+    assert read(data, kind, max_pixels=48).pixels.size == (8, 6)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)
+    with pytest.raises(ImageTooLarge) as refusal:
+        read(data, kind, max_pixels=47)
+    assert "at most 47" in refusal.value.detail

@@ -23,6 +23,10 @@ def png(samples: np.ndarray) -> bytes:
     return file.getvalue()
 
 
+def digest(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
 def over_https(url: str, max_bytes: int) -> bytes:
     assert url == "https://images.example.org/tile"
     assert max_bytes == 1_000_000
@@ -53,10 +57,8 @@ def test_each_image_becomes_a_patch_with_its_record_whatever_its_name_says(setti
         "PNG",
         "DICOM 1.2.840.10008.1.2.1",
     ]
-    assert first.record.source_digest == hashlib.sha256(data).hexdigest()
-    assert (
-        first.record.pixels_digest == third.record.pixels_digest == hashlib.sha256(TILE.tobytes()).hexdigest()
-    )
+    assert first.record.source_digest == digest(data)
+    assert first.record.pixels_digest == third.record.pixels_digest == digest(TILE.tobytes())
     assert first.pixels.mode == "RGB"
     assert (first.record.width, first.record.height) == (30, 20)
     assert (first.record.region, first.record.frame, third.record.frame) == (None, None, 1)
@@ -68,7 +70,16 @@ def test_a_region_is_cut_out_and_recorded(settings: ImagingSettings) -> None:
     assert np.array_equal(np.asarray(patch.pixels), TILE[2:20, 5:30])
     assert patch.record.region == (5, 2, 25, 18)
     assert (patch.record.width, patch.record.height) == (25, 18)
-    assert patch.record.pixels_digest == hashlib.sha256(TILE[2:20, 5:30].tobytes()).hexdigest()
+    assert patch.record.pixels_digest == digest(TILE[2:20, 5:30].tobytes())
+
+
+def test_a_region_that_pillow_finds_too_large_is_cut_out(
+    settings: ImagingSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    region = Region(x=0, y=0, width=30, height=20)
+    (patch,) = opened(settings, ImageReference(reference=uploaded(settings, png(TILE)), region=region))
+    assert np.array_equal(np.asarray(patch.pixels), TILE)
 
 
 @pytest.mark.parametrize("box", [(6, 2, 25, 18), (5, 3, 25, 18), (30, 0, 1, 1), (0, 0, 10**9, 1)])
