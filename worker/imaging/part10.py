@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pydicom import uid
+from pydicom import config, uid
 from pydicom.datadict import keyword_dict
 from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
@@ -91,8 +91,8 @@ def read_file(data: bytes, *, max_bytes: int) -> tuple[Dataset, UID]:
 def name_of(syntax: str) -> str:
     """Name and UID of a registered one. Anything else is not repeated: the field may hold whatever somebody
     put there, and numbers of patients are digits too."""
-    is_registered = UID(syntax).type == "Transfer Syntax"
-    name = UID(syntax).name if is_registered else _NEWER.get(syntax)
+    known = UID(syntax, validation_mode=config.IGNORE)
+    name = known.name if known.type == "Transfer Syntax" else _NEWER.get(syntax)
     return f"{name} ({syntax})" if name else "unknown"
 
 
