@@ -40,7 +40,8 @@ def pinned_client(
 
     `seconds` is the limit for a whole exchange, from looking the name up to the last byte of the answer.
     Every request has its own connection, looked up and checked anew. It follows no redirect, reads no proxy
-    from the environment and keeps no cookie. Its requests raise AddressRefused or an httpx exception.
+    from the environment and keeps no cookie. Its requests raise AddressRefused, an httpx exception, or
+    UnicodeError for a name that IDNA cannot read.
     """
     backend = _CheckedBackend(allow, seconds, resolve or system_resolver)
     return httpx.Client(

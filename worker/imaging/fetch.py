@@ -159,7 +159,8 @@ def fetch_https(client: httpx.Client, url: str, max_bytes: int) -> bytes:
         with client.stream("GET", url, headers={"accept-encoding": "identity"}) as answer:
             _check_status(answer.status_code)
             return _read_answer(answer, max_bytes)
-    except (AddressRefused, httpx.InvalidURL, httpx.UnsupportedProtocol):
+    except (AddressRefused, httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError):
+        # httpx lets IDNA's UnicodeError through, of the URL and of a Location it does not follow
         raise ReferenceForbidden from None
     except httpx.HTTPError:
         raise FetchFailed from None

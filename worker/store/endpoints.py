@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 from sqlalchemy import Row, Table, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -30,8 +31,11 @@ class Endpoints:
         self, name: str, url: str, *, secret: str, event_types: Sequence[EventType] = tuple(EventType),
         payload: Payload = Payload.THIN,
     ) -> Endpoint:  # fmt: skip
-        """Raises InvalidRequest when the name is taken, or a full payload would travel unencrypted."""
-        if payload is Payload.FULL and not url.startswith("https:"):
+        """Raises InvalidRequest: a name that is taken, no web address, a full payload without encryption."""
+        address = urlsplit(url)
+        if address.scheme not in {"http", "https"} or not address.hostname:
+            raise InvalidRequest((("url", "is not an http: or https: address"),))
+        if payload is Payload.FULL and address.scheme != "https":
             raise InvalidRequest((("payload", "text of a case is sent over https only"),))
         row = {
             "id": f"ep_{ULID()}", "name": name, "url": url, "status": EndpointStatus.ACTIVE,

@@ -186,6 +186,12 @@ def test_a_name_is_taken_once(endpoints):
         add(endpoints)
 
 
+@pytest.mark.parametrize("url", ["lis.example", "ftp://lis.example", "https://", "javascript:alert(1)"])
+def test_an_endpoint_is_a_web_address(endpoints, url):
+    with pytest.raises(InvalidRequest, match="url"):
+        endpoints.add("lis", url, secret="whsec_x")
+
+
 def test_counts_say_what_is_due_and_what_is_failing(jobs, endpoints, outbox):
     add(endpoints)
     _, (one,) = ended(jobs)

@@ -212,7 +212,7 @@ def test_a_large_answer_is_refused_whether_it_says_so_or_not() -> None:
 
 def test_a_url_with_a_password_or_no_host_is_forbidden() -> None:
     with answering() as client:
-        for url in ("https://user:secret@images.example.org/x", "https://[::1/x"):
+        for url in ("https://user:secret@images.example.org/x", "https://[::1/x", "https://xn--a/x"):
             with pytest.raises(ReferenceForbidden):
                 fetch_https(client, url, 100)
 
