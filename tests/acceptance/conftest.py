@@ -24,6 +24,13 @@ OPTIONS = [
 ]
 
 
+def pytest_collection_modifyitems(items):
+    """Programs start and die here: a slow machine gets its time."""
+    for item in items:
+        if "acceptance" in item.path.parts:
+            item.add_marker(pytest.mark.timeout(600))
+
+
 class Up:
     """`pathlane up`, running in its own folder."""
 
