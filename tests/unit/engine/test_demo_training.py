@@ -73,11 +73,12 @@ def test_any_picture_is_brought_within_the_same_pixels(processor):
 
 
 def test_a_run_leaves_a_checkpoint_and_its_recipe(tmp_path, capsys):
-    train(Recipe(seed=1, steps=3, images=2, looking_share=0.4), tmp_path)
+    recipe = Recipe(seed=1, steps=3, images=2, looking_share=0.4, practice_steps=1, practice_images=2)
+    train(recipe, tmp_path)
     assert {"config.json", "model.safetensors", "tokenizer.json", "generation_config.json"} <= {
         path.name for path in tmp_path.iterdir()
     }
     recipe = json.loads((tmp_path / "training.json").read_text(encoding="utf-8"))
     assert (recipe["seed"], recipe["steps"]) == (1, 3)
     assert recipe["cpu_seconds"] >= 0
-    assert "step     3/3" in capsys.readouterr().out
+    assert "step     4/4" in capsys.readouterr().out

@@ -51,6 +51,10 @@ class Plan:
     steps: int
     images: int
     questions: int
+    #: how the questions are put, each as often as it stands here
+    forms: tuple[Form, ...] = tuple(Form)
+    #: number of the first step: batches of another number are other batches
+    first: int = 0
 
 
 class Batches(Dataset[Batch]):
@@ -65,9 +69,9 @@ class Batches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         plan = self._plan
-        rng = np.random.default_rng([plan.seed, _STREAM, step])
+        rng = np.random.default_rng([plan.seed, _STREAM, plan.first + step])
         tiles = [_tile(rng) for _ in range(plan.images)]
-        exchanges = [_exchange(rng, tile.stain) for tile in tiles for _ in range(plan.questions)]
+        exchanges = [_exchange(rng, tile.stain, plan.forms) for tile in tiles for _ in range(plan.questions)]
         return _tensors(self._processor, tiles, exchanges)
 
 
@@ -85,8 +89,8 @@ def _tile(rng: Rng) -> Tile:
     return draw_tile(rng, width, height)
 
 
-def _exchange(rng: Rng, stain: Stain) -> Exchange:
-    form = list(Form)[int(rng.integers(len(Form)))]
+def _exchange(rng: Rng, stain: Stain, forms: tuple[Form, ...]) -> Exchange:
+    form = forms[int(rng.integers(len(forms)))]
     return ask(rng, stain, form, Style.COT if rng.random() < 0.5 else Style.COD)
 
 

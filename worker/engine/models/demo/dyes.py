@@ -17,6 +17,10 @@ from worker.engine.models.demo.tissue import Map, Tissue, as_map, smooth
 
 #: share of immunohistochemistry that shows the counterstain alone
 _NEGATIVE: Final = 0.05
+#: share of H&E where nuclei are so many or so small that a region is violet as a whole
+_CROWDED: Final = 0.2
+#: share of empty fields with a scrap of tissue at the border
+_SCRAP: Final = 0.15
 
 Density = NDArray[np.float32]
 Rng = np.random.Generator
@@ -25,6 +29,7 @@ Dye = Callable[[Rng, Tissue], Density]
 _HEMATOXYLIN: Final = (
     (0.65, 0.70, 0.29),
     (0.49, 0.77, 0.41),
+    (0.50, 0.79, 0.35),
     (0.56, 0.72, 0.41),
     (0.58, 0.64, 0.50),
     (0.68, 0.66, 0.32),
@@ -97,6 +102,10 @@ def hematoxylin_and_eosin(rng: Rng, tissue: Tissue) -> Density:
     haze = rng.choice([0.0, rng.uniform(0, 0.35), rng.uniform(0.3, 1.2)], p=[0.3, 0.45, 0.25])
     density = _stain(tissue.nuclei * dark + body * strong * haze * 0.6, blue)
     density += _stain(body * strong * (1 - 0.6 * np.clip(tissue.nuclei, 0, 1)), pink)
+    if rng.random() < _CROWDED:
+        crowd = _patches(rng, tissue, rng.uniform(0.2, 1)) * (0.7 + 0.3 * tissue.cytoplasm)
+        density *= 1 - 0.5 * np.clip(crowd, 0, 1)[..., None]
+        density += _stain(as_map(crowd * _between(rng, 0.3, 1.5)), blue)
     if rng.random() < 0.25:
         red = direction(rng, ((0.05, 0.75, 0.66), (0.10, 0.88, 0.46), (0.12, 0.70, 0.70)))
         density += _stain(_patches(rng, tissue, rng.uniform(0.02, 0.2)) * rng.uniform(0.4, 1.4), red)
@@ -163,19 +172,32 @@ def single_colour(rng: Rng, tissue: Tissue) -> Density:
 
 
 def nothing(rng: Rng, shape: tuple[int, int]) -> Density:
-    """Bare glass, with dust, a line, or a corner of tissue too small to read."""
+    """Bare glass, with dust, a line, or a scrap of tissue too small to read."""
     density = np.zeros((*shape, 3), dtype=np.float32)
     haze = direction(rng, ((0.5, 0.6, 0.6), (0.6, 0.6, 0.5), (0.58, 0.58, 0.58)))
     density += _stain(smooth(rng, shape, rng.uniform(10, 80)) * rng.uniform(0, 0.06), haze)
     if rng.random() < 0.4:
         field = smooth(rng, shape, rng.uniform(1.2, 4))
         density += _stain((field > rng.uniform(0.93, 0.995)) * rng.uniform(0.05, 0.6), haze)
+    if rng.random() < _SCRAP:
+        density += _scrap(rng, shape)
     if rng.random() < 0.2:
         field = smooth(rng, shape, rng.uniform(50, 120))
         density += _stain(
             np.exp(-(((field - 0.5) / rng.uniform(0.004, 0.015)) ** 2)) * rng.uniform(0.1, 1.2), haze
         )
     return density
+
+
+def _scrap(rng: Rng, shape: tuple[int, int]) -> Density:
+    """Pink or brown in at most a twentieth of the field, at its border."""
+    rows, columns = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
+    corner = rng.integers(2, size=2)
+    reach = rng.uniform(0.08, 0.22)
+    away = np.hypot(rows / shape[0] - corner[0], columns / shape[1] - corner[1])
+    ragged = away + 0.15 * (smooth(rng, shape, rng.uniform(3, 12)) - 0.5)
+    dye = direction(rng, _EOSIN if rng.random() < 0.7 else _DAB)
+    return _stain(np.clip((reach - ragged) * 30, 0, 1) * _between(rng, 0.1, 0.6), dye)
 
 
 def _patches(rng: Rng, tissue: Tissue, share: float) -> Map:

@@ -29,7 +29,7 @@ class Stain(StrEnum):
     OTHER = "Other stain"
 
 
-_SHARES: Final = {Stain.HE: 0.34, Stain.DAB: 0.28, Stain.NONE: 0.12, Stain.OTHER: 0.26}
+_SHARES: Final = {Stain.HE: 0.33, Stain.DAB: 0.26, Stain.NONE: 0.16, Stain.OTHER: 0.25}
 
 #: Orders of the channels that no laboratory's H&E, and no laboratory's DAB, looks like.
 _WRONG_ORDERS: Final = {
@@ -39,7 +39,7 @@ _WRONG_ORDERS: Final = {
 #: mean optical density below which a tile shows too little to be called stained tissue
 _FAINTEST: Final = 0.05
 #: a red-blue swap is told from the real thing only where blue was absorbed more than red by this share
-_SWAP_SHOWS: Final = {Stain.HE: 0.3, Stain.DAB: 0.1}
+_SWAP_SHOWS: Final = {Stain.HE: 0.45, Stain.DAB: 0.1}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def _visible(rng: Rng, shape: tuple[int, int], dye: dyes.Dye) -> Density:
 
 def _other(rng: Rng, shape: tuple[int, int]) -> Pixels:
     if rng.random() < 0.6:
-        stain = Stain.HE if rng.random() < 0.4 else Stain.DAB
+        stain = Stain.HE if rng.random() < 0.35 else Stain.DAB
         return _wrong_colours(rng, shape, stain)
     dye = (dyes.connective_tissue_stain, dyes.silver, dyes.single_colour)[int(rng.integers(3))]
     # Grey is what tells silver from a brown chromogen, so a warm lamp must not colour it much.

@@ -31,6 +31,8 @@ from worker.jobs.request import Style
 #: what separates the tokenizer's sentences from everything else that is drawn from the same seed
 _STREAM: Final = 2
 _SENTENCES: Final = 4000
+#: how much a letter counts against another token of a reply
+_STRESS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +42,16 @@ class Recipe:
     seed: int = 0
     steps: int = 1500
     images: int = 32
-    questions: int = 1
+    questions: int = 2
     looking_rate: float = 1.5e-3
     speaking_rate: float = 2e-3
     #: share of the steps in which it only looks: what a stain looks like is learned before words are
-    looking_share: float = 0.58
+    looking_share: float = 0.5
+    #: steps at the end in which only words learn: which letter goes with which option comes last
+    practice_steps: int = 420
+    practice_images: int = 16
+    practice_questions: int = 5
+    practice_rate: float = 1.2e-3
 
     @property
     def looking_steps(self) -> int:
@@ -61,6 +68,7 @@ def train(recipe: Recipe, folder: Path) -> None:
         flush=True,
     )
     _run(recipe, model, processor, started)
+    _practise(recipe, model, processor, started)
     _save(recipe, model, processor, folder, time.monotonic() - started)
 
 
@@ -103,6 +111,40 @@ def _run(
             _report(step, recipe.steps, looking.item(), loss.item(), time.monotonic() - started)
 
 
+def _practise(
+    recipe: Recipe, model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, started: float
+) -> None:
+    """What is seen stays as it is; the words practise, four options most of all."""
+    # Rounded as a checkpoint is, so that practice can be repeated from a saved one.
+    model.half().float()  # type: ignore[no-untyped-call]
+    plan = Plan(
+        seed=recipe.seed,
+        steps=recipe.practice_steps,
+        images=recipe.practice_images,
+        questions=recipe.practice_questions,
+        forms=(*Form, Form.THREE, Form.FOUR, Form.FOUR),
+        first=recipe.steps,
+    )
+    loader = DataLoader(Batches(plan, processor), batch_size=None, num_workers=1, prefetch_factor=6)
+    words = [*model.model.language_model.parameters()]
+    optimiser = torch.optim.AdamW(words, lr=recipe.practice_rate, weight_decay=0.02, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, plan.steps))
+    answer = processor.tokenizer.convert_tokens_to_ids("<answer>")
+    for step, batch in enumerate(loader, start=1):
+        with torch.no_grad():
+            seen = model.model.get_image_features(batch.pixel_values, batch.image_grid_thw).pooler_output
+        loss = _speaking_loss(model, seen, batch, stressed=answer)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(words, 1.0)
+        optimiser.step()
+        schedule.step()
+        optimiser.zero_grad(set_to_none=True)
+        if step % 25 == 0 or step == plan.steps:
+            _report(
+                recipe.steps + step, recipe.steps + plan.steps, 0.0, loss.item(), time.monotonic() - started
+            )
+
+
 def _optimiser(
     recipe: Recipe, model: Qwen2_5_VLForConditionalGeneration, glance: torch.nn.Linear
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
@@ -133,9 +175,15 @@ def _looking_loss(glance: torch.nn.Linear, seen: Sequence[torch.Tensor], batch: 
 
 
 def _speaking_loss(
-    model: Qwen2_5_VLForConditionalGeneration, seen: Sequence[torch.Tensor], batch: Batch
+    model: Qwen2_5_VLForConditionalGeneration,
+    seen: Sequence[torch.Tensor],
+    batch: Batch,
+    stressed: int | None = None,
 ) -> torch.Tensor:
-    """Mean loss over the replies. Each image is looked at once, however many questions are about it."""
+    """Mean loss over the replies. Each image is looked at once, however many questions are about it.
+
+    What follows the token `stressed` (a letter, after `<answer>`) counts more than the rest.
+    """
     inner = model.model
     each = batch.input_ids.shape[0] // batch.image_grid_thw.shape[0]
     images = torch.cat([part for part in seen for _ in range(each)])
@@ -149,7 +197,11 @@ def _speaking_loss(
     ).last_hidden_state
     wanted = batch.labels[:, 1:]
     learned = wanted != IGNORED
-    return cross_entropy(model.lm_head(hidden[:, :-1][learned]), wanted[learned])
+    losses = cross_entropy(model.lm_head(hidden[:, :-1][learned]), wanted[learned], reduction="none")
+    weights = (
+        1 + (_STRESS - 1) * (batch.input_ids[:, :-1] == stressed)[learned] if stressed else torch.ones(())
+    )
+    return (losses * weights).sum() / weights.expand(losses.shape).sum()
 
 
 def _report(step: int, steps: int, looking: float, loss: float, elapsed: float) -> None:
