@@ -8,8 +8,13 @@ import psutil
 
 
 def ended(up, ids):
-    jobs = [up.show(i) for i in ids]
-    return jobs if all(job["status"] in {"succeeded", "failed", "cancelled"} for job in jobs) else None
+    """The jobs, once all of them have ended."""
+    jobs = []
+    for job_id in ids:
+        jobs.append(up.show(job_id))
+        if jobs[-1]["status"] not in {"succeeded", "failed", "cancelled"}:
+            return None
+    return jobs
 
 
 def test_twelve_jobs_and_three_kills_end_once_each_and_nothing_is_left(own_up, ihc, tmp_path):
@@ -22,7 +27,7 @@ def test_twelve_jobs_and_three_kills_end_once_each_and_nothing_is_left(own_up, i
         (worker,) = up.workers()
         os.kill(worker["pid"], signal.SIGKILL)
         up.until(lambda dead=worker["pid"]: dead not in [w["pid"] for w in up.workers()])
-    up.until(lambda: ended(up, ids))
+    up.until(lambda: ended(up, ids), seconds=400)
     jobs = ended(up, ids)
     assert [job["status"] for job in jobs] == ["succeeded"] * 12
     assert {job["reading"]["answer"] for job in jobs} == {"B. Immunohistochemistry with DAB"}
