@@ -181,9 +181,6 @@ def revoke_key(key_id: str, *, data: Path | None) -> None:
     click.echo("revoked")
 
 
-COMMANDS = (migrate, replay, endpoint, key)
-
-
 def _print_secret(added: Endpoint, secret: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"id": added.id, "name": added.name, "secret": secret})

@@ -48,9 +48,6 @@ def demo(*, as_json: bool) -> None:
     sys.exit(0 if all(row.is_told for row in rows) else 1)
 
 
-COMMANDS = (demo,)
-
-
 def _run(data: Path, console: Console) -> Sequence[Row]:
     from integrations.demo import cases, receiver, show  # noqa: PLC0415  # pydicom and others: an extra
 

@@ -1,15 +1,13 @@
-"""For whoever runs it: up, worker, gateway, status."""
+"""For whoever runs it: up, worker, gateway."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
@@ -19,22 +17,13 @@ from integrations import stack
 from integrations.commands.place import (
     EX_CONFIG,
     data_option,
-    json_option,
     leave,
-    open_place,
-    print_json,
     settings_for,
     tells_errors,
 )
 from integrations.supervisor import Program, Supervisor, python
 from integrations.valkey import NoServer
-from integrations.view import instant
 from worker import log
-from worker.app import check_broker, connect
-from worker.errors import BrokerUnavailable
-from worker.store import schema
-from worker.store.presence import Presence
-from worker.store.session import Database
 
 DEFAULT_DATA = Path(".pathlane")
 
@@ -97,62 +86,6 @@ def gateway(data: Path | None) -> None:
     _supervise([(name, python(module)) for name, module in stack.GATEWAY])
 
 
-@click.command()
-@json_option
-@data_option
-@tells_errors
-def status(*, as_json: bool, data: Path | None) -> None:
-    """Queue depth by priority, workers, deliveries.
-
-    \b
-    pathlane status --data .pathlane --json
-    """
-    place = open_place(data)
-    silent = 2 * place.settings.store.lease_seconds
-    workers = [
-        asdict(worker) | {"started_at": instant(worker.started_at), "seen_at": instant(worker.seen_at)}
-        for worker in place.workers.alive(within_seconds=silent)
-        if not _has_died(worker)
-    ]
-    queue, deliveries = place.jobs.depth(), place.outbox.counts()
-    if as_json:
-        print_json({"queue": queue, "workers": workers, "deliveries": deliveries})
-        return
-    click.echo("queue       " + "  ".join(f"{name} {count}" for name, count in queue.items()))
-    click.echo("deliveries  " + "  ".join(f"{name} {count}" for name, count in deliveries.items()))
-    for one in workers:
-        click.echo(f"worker      pid {one['pid']} on {one['host']}, {one['device']}, {one['model']}: "
-                   f"{one['running']} of {one['slots']} slots")  # fmt: skip
-    if not workers:
-        click.echo("worker      none is running")
-
-
-@click.command()
-@json_option
-@data_option
-@tells_errors
-def doctor(*, as_json: bool, data: Path | None) -> None:
-    """What is missing, and what to do about it. Exit status 1 if anything is."""
-    settings = settings_for(data)
-    connect(settings.queue.broker_url.get_secret_value())
-    checks = {
-        "database": _said(lambda: schema.check(Database(settings.store.database_url.get_secret_value()))),
-        "broker": _said(check_broker),
-        "model": _model_check(),
-        "uploads": _writable(settings.imaging.uploads_dir),
-        "slots": _writable(settings.model.slots_dir),
-    }
-    if as_json:
-        print_json({name: {"ok": not text, "text": text or "ok"} for name, text in checks.items()})
-    else:
-        for name, text in checks.items():
-            click.echo(f"{'ok     ' if not text else 'MISSING'}  {name:<9} {text}")
-    sys.exit(1 if any(checks.values()) else 0)
-
-
-COMMANDS = (up, worker, gateway, status, doctor)
-
-
 def _supervise(programs: list[tuple[str, list[str]]]) -> None:
     supervisor = Supervisor()
     stopped = _on_signals()
@@ -164,19 +97,6 @@ def _supervise(programs: list[tuple[str, list[str]]]) -> None:
     finally:
         supervisor.stop()
     sys.exit(supervisor.given_up or 0)
-
-
-def _has_died(worker: Presence) -> bool:
-    """Whether it was on this machine and its process is gone: known at once, before its report is stale."""
-    if worker.host != socket.gethostname():
-        return False
-    try:
-        os.kill(worker.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _on_signals() -> Callable[[], bool]:
@@ -197,31 +117,3 @@ def _visible_devices() -> list[str]:
     asked = subprocess.run(python("worker", "devices"), capture_output=True, text=True, check=False)  # noqa: S603
     names: list[str] = json.loads(asked.stdout) if asked.returncode == 0 else []
     return names or ["cpu"]
-
-
-def _model_check() -> str:
-    asked = subprocess.run(python("worker", "check"), capture_output=True, text=True, check=False)  # noqa: S603
-    try:
-        answer = json.loads(asked.stdout)
-    except json.JSONDecodeError:
-        return "The extra `worker` is not installed here: no model can be run on this machine."
-    return "" if answer["ok"] else str(answer["text"])
-
-
-def _said(check: Callable[[], None]) -> str:
-    try:
-        check()
-    except (BrokerUnavailable, Exception) as error:  # noqa: BLE001
-        return str(getattr(error, "public", type(error).__name__))
-    return ""
-
-
-def _writable(folder: Path) -> str:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
-    except OSError:
-        return "The folder cannot be written to: set its PATHLANE_*_DIR to one that can."
-    return ""

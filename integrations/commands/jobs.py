@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
 from integrations.commands.place import (
     Place,
@@ -111,9 +110,6 @@ def cancel(job_id: str, *, data: Path | None) -> None:
     click.echo(job.status.value if job.status.is_terminal else "cancelling")
 
 
-COMMANDS = (submit, show, cancel)
-
-
 def _reference(place: Place, image: str, region: str | None, frame: int | None) -> dict[str, Any]:
     """Files are uploaded: a worker may be on another machine, and a path may name a patient."""
     reference = image
@@ -143,6 +139,8 @@ def _wait_for(place: Place, job: Job, seconds: float) -> Job:
     end = time.monotonic() + seconds
     if not place.workers.alive(within_seconds=WORKER_SILENT_SECONDS):
         click.echo("pathlane: no worker is running; `pathlane up` or `pathlane worker` starts one", err=True)
+    from rich.console import Console  # noqa: PLC0415  only waiting needs it
+
     with Console(stderr=True).status("queued") as status:
         while not job.status.is_terminal:
             if time.monotonic() > end:

@@ -13,7 +13,6 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
-from worker.app import READ, READ_QUEUE, connect, ring
 from worker.errors import InputError, NotFound, PathlaneError, SchemaOutdated, TransientError
 from worker.settings import Settings, SettingsError, embedded_environment, read_settings
 from worker.store import schema
@@ -58,6 +57,9 @@ class Place:
         return Workers(self.database)
 
     def ring(self) -> bool:
+        """Whether the broker took the bell. Celery is imported here: only submitting needs it."""
+        from worker.app import READ, READ_QUEUE, connect, ring  # noqa: PLC0415
+
         connect(self.settings.queue.broker_url.get_secret_value())
         return ring(READ, queue=READ_QUEUE)
 

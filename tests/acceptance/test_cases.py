@@ -1,9 +1,12 @@
 """A case goes in, an answer comes out: real photographs in several formats, asserted by meaning."""
 
+import io
+
 import httpx
 import pytest
 from PIL import Image
-from pydicom.uid import RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import JPEG2000Lossless, RLELossless
 
 from integrations.demo import cases
 
@@ -27,6 +30,16 @@ def compressed(syntax):
     return write
 
 
+def dicom_jpeg_2000(tmp_path, picture):
+    """Lossless, with the reversible colour transform inside the stream, as encoders write it."""
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG2000", no_jp2=True, irreversible=False, mct=1)
+    dataset = cases._data_set(picture, "YBR_RCT", JPEG2000Lossless)
+    dataset.PixelData = encapsulate([stream.getvalue()])
+    dataset["PixelData"].is_undefined_length = True
+    return cases._saved(tmp_path, dataset)
+
+
 def saved_as(suffix, **options):
     def write(tmp_path, picture):
         file = tmp_path / f"picture.{suffix}"
@@ -40,9 +53,9 @@ def saved_as(suffix, **options):
     "write",
     [
         saved_as("png"), saved_as("jpg", quality=60), saved_as("tif"), saved_as("webp"), dicom,
-        cases._dicom_jpeg, compressed(RLELossless),
+        cases._dicom_jpeg, compressed(RLELossless), dicom_jpeg_2000,
     ],
-    ids=["png", "jpeg-60", "tiff", "webp", "dicom", "dicom-jpeg", "dicom-rle"],
+    ids=["png", "jpeg-60", "tiff", "webp", "dicom", "dicom-jpeg", "dicom-rle", "dicom-jpeg-2000"],
 )  # fmt: skip
 def test_the_stain_of_a_photograph_is_named_whatever_its_format(up, ihc, tmp_path, write):
     job = up.submit(write(tmp_path, ihc), "--wait")

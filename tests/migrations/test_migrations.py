@@ -4,6 +4,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from worker.errors import SchemaOutdated
@@ -31,6 +32,10 @@ def test_the_migrated_schema_is_the_one_in_the_tables(empty):
     with empty.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": False})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_the_newest_step_is_the_one_that_is_checked_for():
+    assert ScriptDirectory.from_config(schema._config()).get_current_head() == schema.HEAD
 
 
 def test_migrating_twice_changes_nothing(empty):

@@ -5,10 +5,7 @@ import json
 import subprocess
 import sys
 
-import pytest
-import redis
-
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, app, check_broker, connect, ring
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, check_broker, ring
 
 NOBODY = """
 from worker.app import READ, READ_QUEUE, check_broker, connect, ring
@@ -20,14 +17,6 @@ try:
 except BrokerUnavailable:
     print("told")
 """
-
-
-@pytest.fixture
-def broker(broker_url):
-    connect(broker_url)
-    with redis.Redis.from_url(broker_url) as client:
-        yield client
-    app.close()
 
 
 def messages(client):

@@ -2,13 +2,11 @@
 
 import httpx
 import pytest
-import redis
 from celery.exceptions import Reject
 
 from integrations import tasks
 from integrations.webhooks.signing import Secret
 from tests.builders import a_reading, a_request
-from worker.app import app, connect
 from worker.errors import StoreUnavailable
 from worker.jobs.event import DeliveryStatus
 from worker.store.endpoints import Endpoints
@@ -16,14 +14,6 @@ from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
 
 BODY = {"images": [{"reference": "file:/x.png"}], "question": "Q?"}
-
-
-@pytest.fixture
-def broker(broker_url):
-    connect(broker_url)
-    with redis.Redis.from_url(broker_url) as client:
-        yield client
-    app.close()
 
 
 @pytest.fixture

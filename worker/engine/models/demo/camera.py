@@ -32,7 +32,7 @@ def photograph(rng: Rng, density: Density, colour: float = 1.0) -> Pixels:
 def _lamp(rng: Rng) -> Density:
     """White as this lamp and camera show it: often neutral, often a little warm, sometimes far off."""
     brightness = rng.uniform(0.8, 1.03)
-    spread = rng.choice([0.01, 0.03, 0.06], p=[0.4, 0.4, 0.2])
+    spread = rng.choice([0.01, 0.03, 0.06], p=[0.45, 0.45, 0.1])
     tint = 1 - np.abs(rng.normal(0, spread, 3))
     if rng.random() < 0.3:
         tint = tint * np.array([1, 1 - rng.uniform(0, 0.05), 1 - rng.uniform(0, 0.13)])

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from worker.engine.models.demo.tissue import Map, Tissue, as_map, smooth
 
-#: share of immunohistochemistry that shows the counterstain alone
-_NEGATIVE: Final = 0.05
 #: share of H&E where nuclei are so many or so small that a region is violet as a whole
 _CROWDED: Final = 0.2
 #: share of empty fields with a scrap of tissue at the border
@@ -59,7 +57,6 @@ _COLLAGEN: Final = (
     (0.88, 0.45, 0.12),
     (0.80, 0.25, 0.55),
     (0.90, 0.35, 0.30),
-    (0.75, 0.62, 0.20),
     (0.85, 0.20, 0.48),
 )
 _SCARLET: Final = (
@@ -113,7 +110,10 @@ def hematoxylin_and_eosin(rng: Rng, tissue: Tissue) -> Density:
 
 
 def immunohistochemistry(rng: Rng, tissue: Tissue) -> Density:
-    """Brown chromogen in nuclei, membranes or cytoplasm, on a pale blue counterstain; some very sparse."""
+    """Brown chromogen in nuclei, membranes or cytoplasm, on a pale blue counterstain; some sparse.
+
+    None is without chromogen: a counterstain alone does not say that an antibody was used.
+    """
     blue, brown = direction(rng, _COUNTERSTAIN), direction(rng, _DAB)
     pale = _between(rng, 0.1, 1.1)
     background = rng.uniform(0, 0.22) * (0.5 * tissue.cytoplasm + 0.5 * tissue.fibres + 0.2 * tissue.presence)
@@ -121,8 +121,6 @@ def immunohistochemistry(rng: Rng, tissue: Tissue) -> Density:
     density += _stain(background * rng.uniform(0.05, 0.8), brown)
     strength = _between(rng, 0.35, 2.8)
     where = _chromogen(rng, tissue)
-    if rng.random() < _NEGATIVE:
-        return density + _stain(where * 0.1 + tissue.nuclei * 0.2, blue)
     density *= 1 - 0.5 * np.clip(where * strength, 0, 1)[..., None]
     return density + _stain(where * strength, brown)
 
@@ -149,8 +147,8 @@ def connective_tissue_stain(rng: Rng, tissue: Tissue) -> Density:
     """Blue or green collagen beside red cytoplasm, as in the trichromes."""
     collagen, red, dark = direction(rng, _COLLAGEN), direction(rng, _SCARLET), direction(rng, _HEMATOXYLIN)
     region = _patches(rng, tissue, rng.uniform(0.35, 0.9))
-    density = _stain(tissue.fibres * region * _between(rng, 0.5, 1.6), collagen)
-    density += _stain(tissue.cytoplasm * (1 - region) * tissue.presence * _between(rng, 0.3, 1.3), red)
+    density = _stain(tissue.fibres * region * _between(rng, 0.9, 2.0), collagen)
+    density += _stain(tissue.cytoplasm * (1 - region) * tissue.presence * _between(rng, 0.3, 1.0), red)
     return density + _stain(tissue.nuclei * rng.uniform(0.2, 1.3), dark)
 
 

@@ -31,15 +31,18 @@ class Stain(StrEnum):
 
 _SHARES: Final = {Stain.HE: 0.33, Stain.DAB: 0.26, Stain.NONE: 0.16, Stain.OTHER: 0.25}
 
-#: Orders of the channels that no laboratory's H&E, and no laboratory's DAB, looks like.
+#: Orders of the channels that no laboratory's H&E, and no laboratory's DAB, looks like. H&E with red and
+#: blue exchanged is not among them: violet H&E exists and looks the same.
 _WRONG_ORDERS: Final = {
-    Stain.HE: ((2, 1, 0), (2, 1, 0), (2, 1, 0), (1, 0, 2), (1, 2, 0)),
+    Stain.HE: ((1, 0, 2), (1, 2, 0)),
     Stain.DAB: ((2, 1, 0), (2, 1, 0), (2, 1, 0), (2, 0, 1), (1, 0, 2)),
 }
-#: mean optical density below which a tile shows too little to be called stained tissue
-_FAINTEST: Final = 0.05
-#: a red-blue swap is told from the real thing only where blue was absorbed more than red by this share
-_SWAP_SHOWS: Final = {Stain.HE: 0.45, Stain.DAB: 0.1}
+#: Optical density that the darkest twentieth of a tile reaches, or it shows too little to be called stained.
+_FAINTEST: Final = 0.15
+#: How much more blue than red the brownest thirtieth absorbs, or no chromogen is to be seen.
+_BROWN: Final = 0.12
+#: A wrong order shows only where one colour leads: absorbed green over absorbed red (blue over red for DAB).
+_LEADS: Final = {Stain.HE: (1, 1.4), Stain.DAB: (2, 1.25)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,20 +64,24 @@ def draw_tile(rng: Rng, width: int, height: int, stain: Stain | None = None) -> 
 
 
 def _stained(rng: Rng, shape: tuple[int, int], stain: Stain) -> Density:
-    dye = dyes.hematoxylin_and_eosin if stain is Stain.HE else dyes.immunohistochemistry
-    return _visible(rng, shape, dye)
+    if stain is Stain.HE:
+        return _visible(rng, shape, dyes.hematoxylin_and_eosin)
+    while True:
+        density = _visible(rng, shape, dyes.immunohistochemistry)
+        if float(np.quantile(density[..., 2] - density[..., 0], 0.97)) > _BROWN:
+            return density
 
 
 def _visible(rng: Rng, shape: tuple[int, int], dye: dyes.Dye) -> Density:
     while True:
         density = dye(rng, draw_tissue(rng, shape))
-        if float(density.mean()) > _FAINTEST:
+        if float(np.quantile(density.mean(axis=2), 0.95)) > _FAINTEST:
             return density
 
 
 def _other(rng: Rng, shape: tuple[int, int]) -> Pixels:
-    if rng.random() < 0.6:
-        stain = Stain.HE if rng.random() < 0.35 else Stain.DAB
+    if rng.random() < 0.5:
+        stain = Stain.HE if rng.random() < 0.3 else Stain.DAB
         return _wrong_colours(rng, shape, stain)
     dye = (dyes.connective_tissue_stain, dyes.silver, dyes.single_colour)[int(rng.integers(3))]
     # Grey is what tells silver from a brown chromogen, so a warm lamp must not colour it much.
@@ -84,10 +91,11 @@ def _other(rng: Rng, shape: tuple[int, int]) -> Pixels:
 
 def _wrong_colours(rng: Rng, shape: tuple[int, int], stain: Stain) -> Pixels:
     """A tile whose channels came in another order, drawn again until the mistake can be seen."""
-    order = _WRONG_ORDERS[stain][int(rng.integers(5))]
+    orders = _WRONG_ORDERS[stain]
+    order = orders[int(rng.integers(len(orders)))]
+    channel, times = _LEADS[stain]
     while True:
         density = _stained(rng, shape, stain)
-        red, _, blue = density.mean(axis=(0, 1))
-        if order != (2, 1, 0) or blue > red * (1 + _SWAP_SHOWS[stain]):
-            break
-    return np.ascontiguousarray(photograph(rng, density)[..., order])
+        absorbed = density.mean(axis=(0, 1))
+        if absorbed[channel] > times * absorbed[0]:
+            return np.ascontiguousarray(photograph(rng, density)[..., order])

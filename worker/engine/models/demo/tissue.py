@@ -96,7 +96,7 @@ def _presence(rng: np.random.Generator, shape: tuple[int, int], radius: float) -
         level = float(np.quantile(field, rng.uniform(0.1, 0.7)))
         return _step(field - level, 0.02)
     field = layered(rng, shape, rng.uniform(4, 40))
-    missing = rng.uniform(0.08, 0.4) if kind == "gaps" else rng.uniform(0.4, 0.75)
+    missing = rng.uniform(0.08, 0.4) if kind == "gaps" else rng.uniform(0.4, 0.85)
     return _step(field - float(np.quantile(field, missing)), rng.uniform(0.01, 0.06))
 
 

@@ -40,13 +40,13 @@ class Recipe:
     """All that a checkpoint depends on."""
 
     seed: int = 0
-    steps: int = 1500
+    steps: int = 4200
     images: int = 32
     questions: int = 2
     looking_rate: float = 1.5e-3
     speaking_rate: float = 2e-3
     #: share of the steps in which it only looks: what a stain looks like is learned before words are
-    looking_share: float = 0.5
+    looking_share: float = 0.82
     #: steps at the end in which only words learn: which letter goes with which option comes last
     practice_steps: int = 420
     practice_images: int = 16

@@ -1,0 +1,14 @@
+"""The doorbell's broker, for every test of the queue."""
+
+import pytest
+import redis
+
+from worker.app import app, connect
+
+
+@pytest.fixture
+def broker(broker_url):
+    connect(broker_url)
+    with redis.Redis.from_url(broker_url) as client:
+        yield client
+    app.close()
