@@ -33,7 +33,7 @@ lint: setup
 lock:
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra worker -o requirements-worker.lock
-	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra worker --extra embedded --extra demo --extra dev -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra worker --extra embedded --extra demo --extra dicom --extra dev -o requirements-dev.lock
 
 # The demonstration checkpoint, from nothing but a seed: under an hour on two cores.
 train-demo: setup
