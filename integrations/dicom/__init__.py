@@ -1,0 +1,1 @@
+"""DICOM: images and orders in, structured reports back."""
