@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from worker.jobs.order import Channel, Mode, Order, Patient, Question, Sender, Verb
 from worker.jobs.reading import DEMONSTRATION, PatchRecord, Provenance, Reading, ReadingOutcome
 from worker.jobs.request import JobRequest, parse_request
 
@@ -31,3 +32,21 @@ def a_reading(**fields: Any) -> Reading:
         "completion_tokens": 12, "timings": {"engine": 0.5}, "provenance": provenance,
     }  # fmt: skip
     return Reading(**reading | fields)
+
+
+def an_order(verb: Verb = Verb.AVAILABLE, **fields: Any) -> Order:
+    order = {
+        "sender": Sender(channel=Channel.HL7, application="IMA", facility="PATH"), "accession": "S26-0001",
+        "slide": "S26-0001-A1", "series_uid": "1.2.3", "images": ("upload:sha256-" + "0" * 64,),
+        "patient": Patient(id="123", authority="HIS", family="MÜLLER", given="ZOË"),
+    }  # fmt: skip
+    return Order(verb=verb, **order | fields)
+
+
+def a_question(**fields: Any) -> Question:
+    question = {
+        "protocol": "stain-check", "version": 1, "name": "stain", "text": "Which stain is shown?",
+        "options": STAINS, "triage": {"immunohistochemistry with dab": "urgent", "no tissue": "flag"},
+        "mode": Mode.LIVE, "rule": "everything",
+    }  # fmt: skip
+    return Question(**question | fields)

@@ -30,6 +30,7 @@
     │   ├── ModelUnavailable
     │   └── PromptUnreadable
     ├── SchemaOutdated             the operator must migrate
+    ├── SealBroken                 the operator must give the key back
     ├── AttemptError               something about this attempt, not about the case
     │   ├── LeaseLost
     │   ├── AttemptsExhausted
@@ -240,6 +241,12 @@ class SchemaOutdated(PathlaneError):
     """The database is not at this version's schema: run `pathlane migrate`."""
 
     code = "schema_outdated"
+
+
+class SealBroken(PathlaneError):
+    """What was sealed cannot be opened: PATHLANE_SEAL_KEYS lacks the key it was sealed with."""
+
+    code = "seal_broken"
 
 
 class AttemptError(PathlaneError):

@@ -6,9 +6,11 @@ no rule and no table. Names follow IHE PaLM DPOW and HL7 v2.5.1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from worker.jobs.request import Priority
 
@@ -182,3 +184,56 @@ def raised(ordered: Priority, triage: TriageClass) -> Priority:
     """The priority after triage: `ordered`, or higher."""
     wanted = {TriageClass.STAT: Priority.STAT, TriageClass.URGENT: Priority.URGENT}.get(triage, ordered)
     return min(ordered, wanted, key=lambda priority: priority.level)
+
+
+def known_by_now(earlier: Order, later: Order) -> Order:
+    """`later` with what only `earlier` said. The more urgent priority stands: a lab's STAT is never lost."""
+    given = {name: value for name in _CONTEXT if (value := getattr(later, name)) not in _EMPTY}
+    kept = {name: getattr(earlier, name) for name in _CONTEXT if name not in given}
+    urgent = min(earlier.priority, later.priority, key=lambda priority: priority.level)
+    return replace(later, **kept, priority=urgent)
+
+
+_CONTEXT = (
+    "block", "placer_order", "filler_order", "procedure", "specimen_type", "body_site", "stains",
+    "study_uid", "series_uid", "images", "patient", "occurred_at", "final_report",
+)  # fmt: skip
+_EMPTY = ("", (), None, Code())
+
+
+def order_document(order: Order) -> dict[str, Any]:
+    """JSON data; `order_of` gives the order back."""
+    occurred = order.occurred_at.isoformat() if order.occurred_at else None
+    return asdict(order) | {"occurred_at": occurred}
+
+
+def order_of(document: Mapping[str, Any]) -> Order:
+    values = dict(document)
+    for name in ("procedure", "specimen_type", "body_site"):
+        values[name] = Code(**values[name])
+    sender, patient, merge = values["sender"], values["patient"], values["merge"]
+    return Order(**values | {
+        "verb": Verb(values["verb"]),
+        "priority": Priority(values["priority"]),
+        "sender": Sender(**sender | {"channel": Channel(sender["channel"])}),
+        "stains": tuple(Code(**stain) for stain in values["stains"]),
+        "images": tuple(values["images"]),
+        "patient": Patient(**patient) if patient else None,
+        "merge": Merge(**merge | {"subject": Subject(merge["subject"])}) if merge else None,
+        "occurred_at": datetime.fromisoformat(values["occurred_at"]) if values["occurred_at"] else None,
+    })  # fmt: skip
+
+
+def question_document(question: Question) -> dict[str, Any]:
+    """JSON data; `question_of` gives the question back."""
+    return asdict(question)
+
+
+def question_of(document: Mapping[str, Any]) -> Question:
+    return Question(**dict(document) | {
+        "options": tuple(document["options"]),
+        "regions": tuple(tuple(region) for region in document["regions"]),
+        "tell": tuple(document["tell"]),
+        "priority": Priority(document["priority"]),
+        "mode": Mode(document["mode"]),
+    })  # fmt: skip

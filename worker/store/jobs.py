@@ -73,7 +73,7 @@ class Jobs:
                 known = self._known(connection, request, submitter)
                 if known is not None:
                     return known
-                return Submission(job=self._insert(connection, request, submitter), is_new=True)
+                return Submission(job=insert_job(connection, request, submitter=submitter), is_new=True)
         except IntegrityError:
             # Somebody else committed the same key between our look and our insert.
             with self._database.read() as connection:
@@ -92,20 +92,6 @@ class Jobs:
         if row.request_digest != request.digest:
             raise IdempotencyConflict
         return Submission(job=_job(row), is_new=False)
-
-    def _insert(self, connection: Connection, request: JobRequest, submitter: str) -> Job:
-        now = connection.execute(select(clock())).scalar_one()
-        if request.due_at is not None and request.due_at <= now:
-            raise InvalidRequest((("due_at", "lies in the past"),))
-        outbox.check_endpoints(connection, request.endpoints)
-        row = {
-            "id": f"job_{ULID()}", "status": Status.QUEUED, "level": request.priority.level,
-            "due_order": request.due_at or FAR_FUTURE, "created_at": now, "not_before": now,
-            "attempt": 0, "alone": False, "cancel_requested": False, "submitter": submitter,
-            "idempotency_key": request.idempotency_key, "request": request.model_dump(mode="json"),
-            "request_digest": request.digest,
-        }  # fmt: skip
-        return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
 
     def claim(self, *, worker_id: str, lease_seconds: float) -> Job | None:
         """Take the best queued job: STAT, then urgent, then routine; by due time, then age. None: no work."""
@@ -150,7 +136,7 @@ class Jobs:
         """
         with self._database.write() as connection:
             cancelled = reading.outcome is ReadingOutcome.CANCELLED
-            ended = self._end(connection, job, Status.CANCELLED if cancelled else Status.SUCCEEDED)
+            ended = _end(connection, job, Status.CANCELLED if cancelled else Status.SUCCEEDED)
             connection.execute(insert(readings).values(_reading_row(ended, reading)))
             return outbox.tell(connection, ended, reading, public_url=self._public_url)
 
@@ -163,7 +149,7 @@ class Jobs:
             if error.retryable and job.attempt < ATTEMPTS_ALLOWED:
                 self._requeue(connection, job)
                 return []
-            ended = self._end(connection, job, Status.FAILED, error)
+            ended = _end(connection, job, Status.FAILED, error)
             return outbox.tell(connection, ended, None, public_url=self._public_url)
 
     def cancel(self, job_id: str) -> tuple[Job, list[str]]:
@@ -172,18 +158,7 @@ class Jobs:
         A job that has ended stays as it is. Raises NotFound.
         """
         with self._database.write() as connection:
-            row = connection.execute(
-                select(jobs).where(jobs.c.id == job_id).with_for_update()
-            ).one_or_none()  # fmt: skip
-            if row is None:
-                raise NotFound
-            job = _job(row)
-            if job.status is Status.QUEUED:
-                ended = self._end(connection, job, Status.CANCELLED, expect=Status.QUEUED)
-                return ended, outbox.tell(connection, ended, None, public_url=self._public_url)
-            if job.status is Status.RUNNING:
-                connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
-            return job, []
+            return cancel_job(connection, job_id, public_url=self._public_url)
 
     def sweep(self, *, patience_seconds: float, limit: int = 500) -> Sweep:
         """Return jobs whose lease ran out, fail poison, lift routine jobs that waited too long."""
@@ -216,7 +191,7 @@ class Jobs:
             return Status.QUEUED
         status = Status.CANCELLED if job.cancel_requested else Status.FAILED
         error = None if job.cancel_requested else AttemptsExhausted()
-        ended = self._end(connection, job, status, error)
+        ended = _end(connection, job, status, error)
         outbox.tell(connection, ended, None, public_url=self._public_url)
         return status
 
@@ -244,21 +219,6 @@ class Jobs:
                 depth["running" if status == Status.RUNNING else name] += number
         return depth
 
-    def _end(
-        self, connection: Connection, job: Job, status: Status, error: PathlaneError | None = None,
-        *, expect: Status = Status.RUNNING,
-    ) -> Job:  # fmt: skip
-        row = connection.execute(
-            update(jobs)
-            .where(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.status == expect)
-            .values(status=status, finished_at=clock(), lease_until=None, worker_id=None)
-            .values(error_code=error.code if error else None, error_text=error.public if error else None)
-            .returning(jobs)
-        ).one_or_none()
-        if row is None:
-            raise LeaseLost
-        return _job(row)
-
     def _requeue(self, connection: Connection, job: Job, *, alone: bool | None = None) -> None:
         wait = backoff(job.attempt, self._chance()).total_seconds()
         row = connection.execute(
@@ -269,6 +229,52 @@ class Jobs:
         ).one_or_none()  # fmt: skip
         if row is None:
             raise LeaseLost
+
+
+def insert_job(connection: Connection, request: JobRequest, *, submitter: str) -> Job:
+    """A QUEUED job, inside the caller's transaction. Raises InvalidRequest, UnknownEndpoint."""
+    now = connection.execute(select(clock())).scalar_one()
+    if request.due_at is not None and request.due_at <= now:
+        raise InvalidRequest((("due_at", "lies in the past"),))
+    outbox.check_endpoints(connection, request.endpoints)
+    row = {
+        "id": f"job_{ULID()}", "status": Status.QUEUED, "level": request.priority.level,
+        "due_order": request.due_at or FAR_FUTURE, "created_at": now, "not_before": now,
+        "attempt": 0, "alone": False, "cancel_requested": False, "submitter": submitter,
+        "idempotency_key": request.idempotency_key, "request": request.model_dump(mode="json"),
+        "request_digest": request.digest,
+    }  # fmt: skip
+    return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
+
+
+def cancel_job(connection: Connection, job_id: str, *, public_url: str) -> tuple[Job, list[str]]:
+    """`Jobs.cancel`, inside the caller's transaction."""
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
+    if row is None:
+        raise NotFound
+    job = _job(row)
+    if job.status is Status.QUEUED:
+        ended = _end(connection, job, Status.CANCELLED, expect=Status.QUEUED)
+        return ended, outbox.tell(connection, ended, None, public_url=public_url)
+    if job.status is Status.RUNNING:
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+    return job, []
+
+
+def _end(
+    connection: Connection, job: Job, status: Status, error: PathlaneError | None = None,
+    *, expect: Status = Status.RUNNING,
+) -> Job:  # fmt: skip
+    row = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.status == expect)
+        .values(status=status, finished_at=clock(), lease_until=None, worker_id=None)
+        .values(error_code=error.code if error else None, error_text=error.public if error else None)
+        .returning(jobs)
+    ).one_or_none()
+    if row is None:
+        raise LeaseLost
+    return _job(row)
 
 
 def _held(job_id: str, attempt: int) -> tuple[Any, ...]:

@@ -1,7 +1,9 @@
 """The tables. Their history is in `migrations/`; a test holds the two together.
 
 Only ids and enumerated words are indexed. Text of a case stands in `jobs.request` and `readings`, and
-nowhere else; `deliveries.body` has it only for endpoints that ask for the full payload.
+nowhere else; `deliveries.body` has it only for endpoints that ask for the full payload. What a hospital's
+system sent, and who the patient is, stands sealed (`worker.store.sealing`) in `messages.sealed` and
+`cases.sealed`; accession numbers and slide ids are plain, because they are what is looked for.
 """
 
 from __future__ import annotations
@@ -155,3 +157,112 @@ class WorkerRow(Base):
     running: Mapped[int]
     started_at: Mapped[datetime]
     seen_at: Mapped[datetime]
+
+
+class MessageRow(Base):
+    """One message of a hospital's system, as it came."""
+
+    __tablename__ = "messages"
+    __table_args__ = (UniqueConstraint("channel", "application", "facility", "control_id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    channel: Mapped[str]
+    application: Mapped[str]
+    facility: Mapped[str]
+    control_id: Mapped[str]
+    #: sha256 of the bytes
+    digest: Mapped[str]
+    received_at: Mapped[datetime]
+    is_test: Mapped[bool]
+    #: empty once the time to keep it is over
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class CaseRow(Base):
+    """One slide, as everybody's messages describe it by now."""
+
+    __tablename__ = "cases"
+    __table_args__ = (
+        UniqueConstraint("domain", "accession", "slide"),
+        Index("ix_cases_patient", "patient_digest"),
+        Index("ix_cases_series", "series_uid"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: who gives out these accession numbers; `test` keeps test messages apart
+    domain: Mapped[str]
+    accession: Mapped[str]
+    slide: Mapped[str]
+    status: Mapped[str]
+    #: goes up whenever what was asked is void: the same question may be asked again then
+    generation: Mapped[int]
+    series_uid: Mapped[str]
+    #: keyed digest of identifier and authority, for merges
+    patient_digest: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    #: the Order, as JSON
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AskRow(Base):
+    """One question of the site's protocol about one case."""
+
+    __tablename__ = "asks"
+    __table_args__ = (
+        _partial_index("ix_asks_waiting", "series_uid", where="job_id IS NULL"),
+        Index("ix_asks_case", "case_id"),
+    )
+
+    #: goes up in the order in which questions were asked
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: the same question about the same picture is asked once
+    business_key: Mapped[str] = mapped_column(unique=True)
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
+    #: none while its image has not come
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    series_uid: Mapped[str]
+    generation: Mapped[int]
+    protocol: Mapped[str]
+    name: Mapped[str]
+    mode: Mapped[str]
+    #: the lab's own priority
+    ordered: Mapped[str]
+    question: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class InstanceRow(Base):
+    """One DICOM instance that was received, by its identifiers; its bytes are an upload."""
+
+    __tablename__ = "instances"
+    __table_args__ = (Index("ix_instances_series", "series_uid"),)
+
+    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    study_uid: Mapped[str]
+    series_uid: Mapped[str]
+    sop_class: Mapped[str]
+    reference: Mapped[str]
+    #: whether a model may be shown it: no label, no overview
+    is_eligible: Mapped[bool]
+    #: pixels of all frames, the measure by which the instances of a series are put in order
+    pixels: Mapped[int] = mapped_column(BigInteger)
+    received_at: Mapped[datetime]
+    #: when its series was given on; none before
+    announced_at: Mapped[datetime | None]
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditRow(Base):
+    """What happened to a case, and when. Rows are added and never changed."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index("ix_audit_case", "case_id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
+    message_id: Mapped[str | None]
+    what: Mapped[str]
+    #: earlier and later values, sealed
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,0 +1,271 @@
+"""The desk: one order at a time becomes cases, questions and jobs, inside the intake's transaction.
+
+In: orders. Out: rows, and lists of what was made and who is to be told. Each verb is one method; what a
+verb does is told in `worker.jobs.order`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
+
+from sqlalchemy import Connection, Row, Table, insert, or_, select, update
+from ulid import ULID
+
+from worker.jobs.job import Status
+from worker.jobs.order import (
+    Mode,
+    Order,
+    Question,
+    Subject,
+    Verb,
+    known_by_now,
+    order_document,
+    order_of,
+    question_document,
+)
+from worker.jobs.request import ImageReference, JobRequest, Priority, Region, Style
+from worker.store.endpoints import endpoints
+from worker.store.instances import MOST_PICTURES, pictures
+from worker.store.jobs import cancel_job, insert_job, jobs
+from worker.store.sealing import Seal
+from worker.store.session import clock
+from worker.store.tables import AskRow, AuditRow, CaseRow
+
+#: accession numbers of test messages are no accession numbers of the lab's
+TEST_DOMAIN: Final = "test"
+SUBMITTER: Final = "lis"
+OPEN, WITHDRAWN, CLOSED = "open", "withdrawn", "closed"
+
+cases = cast("Table", CaseRow.__table__)
+asks = cast("Table", AskRow.__table__)
+audit = cast("Table", AuditRow.__table__)
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    connection: Connection
+    seal: Seal
+    plan: Callable[[Order], Sequence[Question]]
+    public_url: str
+    message_id: str | None
+    #: ids of jobs that were made, and of deliveries of those that were cancelled
+    made: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def take(self, order: Order) -> None:
+        take = {
+            Verb.REGISTERED: self._register,
+            Verb.AVAILABLE: self._available,
+            Verb.WITHDRAWN: self._withdraw,
+            Verb.CLOSED: self._close,
+            Verb.MERGED: self._merge,
+        }
+        take[order.verb](order)
+
+    def _register(self, order: Order) -> Row[Any]:
+        """The case, made or brought up to date: what a message does not say stays as it was."""
+        known = self.connection.execute(
+            select(cases).where(*_same_slide(order)).with_for_update()
+        ).one_or_none()  # fmt: skip
+        if known is not None:
+            order = known_by_now(self._order(known), order)
+        values = {
+            "series_uid": order.series_uid, "patient_digest": self._patient_digest(order),
+            "sealed": self.seal.close_json(order_document(order)), "updated_at": clock(),
+        }  # fmt: skip
+        if known is not None:
+            changed = update(cases).where(cases.c.id == known.id).values(values).returning(cases)
+            return self.connection.execute(changed).one()
+        new = values | {
+            "id": f"case_{ULID()}", "domain": _domain(order), "accession": order.accession,
+            "slide": order.slide, "status": OPEN, "generation": 0, "created_at": clock(),
+        }  # fmt: skip
+        row = self.connection.execute(insert(cases).values(new).returning(cases)).one()
+        self._note(row.id, "registered", {})
+        return row
+
+    def _available(self, order: Order) -> None:
+        case = self._register(order)
+        if case.status == CLOSED:
+            self._note(case.id, "image of a closed case", {})
+            return
+        if case.status == WITHDRAWN:
+            self.connection.execute(update(cases).where(cases.c.id == case.id).values(status=OPEN))
+        known = self._order(case)
+        for question in self.plan(known):
+            self._ask(case, known, question)
+
+    def _ask(self, case: Row[Any], order: Order, question: Question) -> None:
+        key = _business_key(case, order, question)
+        known = self.connection.execute(select(asks.c.id, asks.c.job_id).where(asks.c.business_key == key))
+        row = known.one_or_none()
+        if row is not None and row.job_id is not None:
+            return
+        images = order.images or pictures(self.connection, order.series_uid)
+        ask_id = row.id if row is not None else f"ask_{ULID()}"
+        job_id = self._submit(ask_id, order, question, images) if images else None
+        if row is not None:
+            self.connection.execute(update(asks).where(asks.c.id == ask_id).values(job_id=job_id))
+            return
+        self.connection.execute(
+            insert(asks).values(
+                id=ask_id, business_key=key, case_id=case.id, job_id=job_id, series_uid=order.series_uid,
+                generation=case.generation, protocol=f"{question.protocol}/{question.version}",
+                name=question.name, mode=question.mode, ordered=order.priority,
+                question=question_document(question), created_at=clock(),
+            )
+        )  # fmt: skip
+        self._note(case.id, "asked", {"ask": ask_id, "job": job_id, "rule": question.rule})
+
+    def _submit(self, ask_id: str, order: Order, question: Question, images: Sequence[str]) -> str:
+        priority = min(order.priority, question.priority, key=lambda p: p.level)
+        request = JobRequest(
+            images=_references(images, question), question=question.text, options=question.options,
+            style=Style(question.style), priority=Priority(priority), correlation_id=ask_id,
+            endpoints=self._reachable(question),
+            labels={"protocol": f"{question.protocol}/{question.version}", "question": question.name,
+                    "mode": question.mode.value},
+        )  # fmt: skip
+        job = insert_job(self.connection, request, submitter=SUBMITTER)
+        self.made.append(job.id)
+        return job.id
+
+    def _reachable(self, question: Question) -> tuple[str, ...]:
+        """Nobody in shadow; a name that is no endpoint is left out, and the reading waits to be fetched."""
+        if question.mode is Mode.SHADOW or not question.tell:
+            return ()
+        known = select(endpoints.c.name).where(
+            endpoints.c.name.in_(question.tell), endpoints.c.status != "gone"
+        )
+        return tuple(self.connection.execute(known).scalars())
+
+    def _withdraw(self, order: Order) -> None:
+        for case in self._cases(order):
+            self._void(case, WITHDRAWN)
+
+    def _close(self, order: Order) -> None:
+        for case in self._cases(order):
+            if order.final_report:
+                final = replace(self._order(case), final_report=order.final_report)
+                self.connection.execute(
+                    update(cases).where(cases.c.id == case.id)
+                    .values(sealed=self.seal.close_json(order_document(final)))
+                )  # fmt: skip
+            if case.status != CLOSED:
+                self._void(case, CLOSED)
+
+    def _void(self, case: Row[Any], status: str) -> None:
+        """What runs is cancelled, what was read is stale, and the same may be asked anew."""
+        open_jobs = (
+            select(jobs.c.id)
+            .join(asks, asks.c.job_id == jobs.c.id)
+            .where(asks.c.case_id == case.id, jobs.c.status.in_([Status.QUEUED, Status.RUNNING]))
+        )
+        for job_id in self.connection.execute(open_jobs).scalars().all():
+            _, told = cancel_job(self.connection, job_id, public_url=self.public_url)
+            self.told.extend(told)
+        self.connection.execute(
+            update(cases).where(cases.c.id == case.id)
+            .values(status=status, generation=cases.c.generation + 1, updated_at=clock())
+        )  # fmt: skip
+        self._note(case.id, status, {})
+
+    def _merge(self, order: Order) -> None:
+        merge = order.merge
+        if merge is None:
+            return
+        if merge.subject is Subject.PATIENT:
+            prior = self.seal.digest(_domain(order), merge.prior, merge.prior_authority)
+            found = select(cases).where(cases.c.patient_digest == prior).with_for_update()
+            for case in self.connection.execute(found).all():
+                self._new_patient(case, order)
+            return
+        found = select(cases).where(cases.c.domain == _domain(order), cases.c.accession == merge.prior)
+        for case in self.connection.execute(found.with_for_update()).all():
+            self._new_accession(case, merge.survivor)
+
+    def _new_patient(self, case: Row[Any], order: Order) -> None:
+        assert order.merge is not None
+        merge, known = order.merge, self._order(case)
+        if known.patient is None:
+            return
+        patient = replace(known.patient, id=merge.survivor, authority=merge.survivor_authority)
+        if order.patient is not None and order.patient.id == merge.survivor:
+            patient = order.patient
+        self._rewrite(case, replace(known, patient=patient), {})
+        self._note(case.id, "patient merged", {"prior": merge.prior, "survivor": merge.survivor})
+
+    def _new_accession(self, case: Row[Any], survivor: str) -> None:
+        """The slide moves to the other accession; where that has a slide of this name, its questions move."""
+        known = replace(self._order(case), accession=survivor)
+        same = (cases.c.domain == case.domain, cases.c.accession == survivor, cases.c.slide == case.slide)
+        other = self.connection.execute(select(cases.c.id).where(*same)).scalar_one_or_none()
+        if other is None:
+            self._rewrite(case, known, {"accession": survivor})
+        else:
+            self.connection.execute(update(asks).where(asks.c.case_id == case.id).values(case_id=other))
+            self._void(case, CLOSED)
+            self._note(other, "questions moved here", {"from": case.id})
+        self._note(case.id, "accession merged", {"prior": case.accession, "survivor": survivor})
+
+    def _rewrite(self, case: Row[Any], order: Order, values: dict[str, Any]) -> None:
+        sealed = self.seal.close_json(order_document(order))
+        self.connection.execute(
+            update(cases).where(cases.c.id == case.id)
+            .values(values | {"sealed": sealed, "updated_at": clock(),
+                              "patient_digest": self._patient_digest(order)})
+        )  # fmt: skip
+
+    def _cases(self, order: Order) -> Sequence[Row[Any]]:
+        """The slide, or every slide of the accession when no slide is named."""
+        if not order.accession and not order.slide:
+            return ()
+        where = [cases.c.domain == _domain(order)]
+        where += [cases.c.accession == order.accession] if order.accession else []
+        where += [or_(cases.c.slide == order.slide, cases.c.slide == "")] if order.slide else []
+        return self.connection.execute(select(cases).where(*where).with_for_update()).all()
+
+    def _order(self, case: Row[Any]) -> Order:
+        return order_of(self.seal.open_json(case.sealed))
+
+    def _patient_digest(self, order: Order) -> str:
+        if order.patient is None:
+            return ""
+        return self.seal.digest(_domain(order), order.patient.id, order.patient.authority)
+
+    def _note(self, case_id: str, what: str, details: dict[str, Any]) -> None:
+        self.connection.execute(insert(audit).values(
+            id=f"audit_{ULID()}", at=clock(), case_id=case_id, message_id=self.message_id, what=what,
+            sealed=self.seal.close_json(details),
+        ))  # fmt: skip
+
+
+def _domain(order: Order) -> str:
+    return TEST_DOMAIN if order.is_test else ""
+
+
+def _same_slide(order: Order) -> tuple[Any, ...]:
+    return (
+        cases.c.domain == _domain(order),
+        cases.c.accession == order.accession,
+        cases.c.slide == order.slide,
+    )
+
+
+def _business_key(case: Row[Any], order: Order, question: Question) -> str:
+    """The same question about the same picture, whoever announces it and however often."""
+    picture = order.series_uid or "\n".join(order.images)
+    parts = (case.id, str(case.generation), picture, question.protocol, str(question.version), question.name)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _references(images: Sequence[str], question: Question) -> tuple[ImageReference, ...]:
+    """Each region of each image, as many as one request may have."""
+    boxes: list[Region | None] = [
+        Region(**dict(zip(("x", "y", "width", "height"), box, strict=True))) for box in question.regions
+    ]
+    every = [ImageReference(reference=image, region=box) for image in images for box in (boxes or [None])]
+    return tuple(every[:MOST_PICTURES])
