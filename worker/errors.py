@@ -10,6 +10,8 @@
     │   ├── NotAllowed
     │   ├── SecretInvalid
     │   ├── SignatureInvalid
+    │   ├── FhirUnreadable
+    │   ├── FhirOrderRefused
     │   └── ImageRefused
     │       ├── UnknownScheme
     │       ├── ReferenceForbidden
@@ -24,6 +26,7 @@
     │   ├── SlotTimeout
     │   ├── GpuOutOfMemory
     │   ├── EngineStopped
+    │   ├── FhirUnavailable
     │   ├── StoreUnavailable
     │   └── BrokerUnavailable
     ├── EngineError                the operator must act; not retried
@@ -31,6 +34,9 @@
     │   └── PromptUnreadable
     ├── SchemaOutdated             the operator must migrate
     ├── SealBroken                 the operator must give the key back
+    ├── FhirRejected               the other side must act, or the operator
+    ├── TokenRefused               the operator must give other credentials
+    ├── RulesInvalid               the operator must correct the site's rules
     ├── AttemptError               something about this attempt, not about the case
     │   ├── LeaseLost
     │   ├── AttemptsExhausted
@@ -122,6 +128,18 @@ class SignatureInvalid(InputError):
     code = "signature_invalid"
 
 
+class FhirUnreadable(InputError):
+    """This is not FHIR R4 in JSON."""
+
+    code = "fhir_unreadable"
+
+
+class FhirOrderRefused(InputError):
+    """The resource lacks something without which it is no order."""
+
+    code = "fhir_order_refused"
+
+
 class ImageRefused(InputError):
     """The image was refused."""
 
@@ -207,6 +225,20 @@ class EngineStopped(TransientError):
     code = "engine_stopped"
 
 
+class FhirUnavailable(TransientError):
+    """The FHIR server did not answer as it should; it will be asked again."""
+
+    code = "fhir_unavailable"
+
+    def __init__(self, reason: str, *, http_status: int | None = None, retry_after: str = "") -> None:
+        #: one word: `timeout`, `busy`, `unreadable` ...
+        self.reason = reason
+        self.http_status = http_status
+        #: the header as it came
+        self.retry_after = retry_after
+        super().__init__(" ".join(filter(None, (reason, str(http_status or "")))))
+
+
 class StoreUnavailable(TransientError):
     """The database did not answer."""
 
@@ -247,6 +279,35 @@ class SealBroken(PathlaneError):
     """What was sealed cannot be opened: PATHLANE_SEAL_KEYS lacks the key it was sealed with."""
 
     code = "seal_broken"
+
+
+class RulesInvalid(PathlaneError):
+    """The site's rules are not valid."""
+
+    code = "rules_invalid"
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        #: `file:line: place: what is wrong`; all of them
+        self.problems = problems
+        super().__init__("; ".join(problems))
+
+
+class FhirRejected(PathlaneError):
+    """The FHIR server did not accept the request."""
+
+    code = "fhir_rejected"
+
+    def __init__(self, http_status: int, issues: tuple[str, ...] = ()) -> None:
+        self.http_status = http_status
+        #: codes of the value set IssueType, and nothing else of the server's OperationOutcome
+        self.issues = issues
+        super().__init__(" ".join((str(http_status), *issues)))
+
+
+class TokenRefused(PathlaneError):
+    """The authorization server gave no access token."""
+
+    code = "token_refused"
 
 
 class AttemptError(PathlaneError):
