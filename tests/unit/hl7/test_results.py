@@ -325,7 +325,7 @@ def test_no_word_of_a_model_or_a_name_can_make_a_field_or_a_segment(words, place
             a_result(order=order, question=question), replace(reading, provenance=provenance), kind=kind
         )
 
-    plain = {name: "plain" for name in words}
+    plain = dict.fromkeys(words, "plain")
     one_hostile = message(plain | {place: f"x{words[place]}x"})
     assert shape(one_hostile) == shape(message(plain))
     assert len(hl7.parse(one_hostile.decode())) == len(hl7.parse(message(plain).decode()))
