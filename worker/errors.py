@@ -10,6 +10,15 @@
     │   ├── NotAllowed
     │   ├── SecretInvalid
     │   ├── SignatureInvalid
+    │   ├── MessageRefused
+    │   │   ├── MessageUnreadable
+    │   │   ├── MessageTooLarge
+    │   │   ├── CharactersInvalid
+    │   │   ├── CharacterSetUnsupported
+    │   │   ├── VersionUnsupported
+    │   │   ├── MessageUnsupported
+    │   │   ├── FieldMissing
+    │   │   └── FieldInvalid
     │   ├── FhirUnreadable
     │   ├── FhirOrderRefused
     │   └── ImageRefused
@@ -138,6 +147,65 @@ class FhirOrderRefused(InputError):
     """The resource lacks something without which it is no order."""
 
     code = "fhir_order_refused"
+
+
+class MessageRefused(InputError):
+    """The message was refused."""
+
+    code = "message_refused"
+
+    def __init__(self, detail: str = "", *, where: str = "") -> None:
+        #: the field of the message that it is about: `MSH-18`
+        self.where = where
+        super().__init__(detail)
+
+
+class MessageUnreadable(MessageRefused):
+    """The message cannot be read."""
+
+    code = "message_unreadable"
+
+
+class MessageTooLarge(MessageRefused):
+    """The message is longer than this server accepts."""
+
+    code = "message_too_large"
+
+
+class CharactersInvalid(MessageRefused):
+    """The message holds bytes that its character set does not have."""
+
+    code = "characters_invalid"
+
+
+class CharacterSetUnsupported(MessageRefused):
+    """The message's character set is not supported."""
+
+    code = "character_set_unsupported"
+
+
+class VersionUnsupported(MessageRefused):
+    """Messages of this version are not supported."""
+
+    code = "version_unsupported"
+
+
+class MessageUnsupported(MessageRefused):
+    """Messages of this kind are not taken from this sender."""
+
+    code = "message_unsupported"
+
+
+class FieldMissing(MessageRefused):
+    """A field of the message that is needed is empty."""
+
+    code = "field_missing"
+
+
+class FieldInvalid(MessageRefused):
+    """A field of the message holds what cannot be used."""
+
+    code = "field_invalid"
 
 
 class ImageRefused(InputError):
