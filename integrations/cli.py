@@ -28,6 +28,8 @@ _COMMANDS: Final = {
     "endpoint": "admin",
     "key": "admin",
     "demo": "demo",
+    "rules": "rules",
+    "shadow": "shadow",
 }
 
 

@@ -10,14 +10,19 @@ import sys
 import threading
 
 from integrations import tasks
+from integrations.channels import channels_of
+from integrations.telling import Telling
+from integrations.webhooks.delivery import attempt
 from worker import log
 from worker.address import AllowList
 from worker.app import DELIVER_QUEUE, SUBMIT_QUEUE, connect, consume
 from worker.errors import StoreUnavailable
 from worker.pinned import pinned_client
 from worker.settings import Settings, SettingsError, read_settings
+from worker.store.cases import Cases
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
+from worker.store.sealing import seal_of
 from worker.store.session import Database
 
 EX_CONFIG = 78
@@ -30,14 +35,22 @@ logger = log.get(__name__)
 def courier_of(settings: Settings) -> tasks.Courier:
     delivery = settings.delivery
     database = Database(settings.store.database_url.get_secret_value())
+    jobs = Jobs(database, public_url=delivery.public_url)
+    client = pinned_client(
+        AllowList.of(delivery.webhook_hosts),
+        seconds=delivery.webhook_seconds,
+        plain_http=delivery.webhook_plain_http,
+    )
+    telling = Telling(
+        jobs=jobs,
+        cases=Cases(database, seal_of(settings)) if settings.lis.seal_keys_file else None,
+        webhook=lambda event, now, chance: attempt(event, client, now=now, chance=chance),
+        channels=channels_of(settings, jobs),
+    )
     return tasks.Courier(
-        jobs=Jobs(database, public_url=delivery.public_url),
+        jobs=jobs,
         outbox=Outbox(database),
-        client=pinned_client(
-            AllowList.of(delivery.webhook_hosts),
-            seconds=delivery.webhook_seconds,
-            plain_http=delivery.webhook_plain_http,
-        ),
+        telling=telling,
         attempt_seconds=delivery.webhook_seconds,
         patience_seconds=settings.store.patience_minutes * 60,
     )

@@ -19,11 +19,13 @@ from pathlib import Path
 import httpx
 
 from integrations import valkey
+from integrations.rules.reading import embedded_rules
 from integrations.supervisor import Program, Supervisor, python
 from worker.settings import embedded_environment, embedded_socket
 from worker.store import schema
 from worker.store.keys import Keys
 from worker.store.presence import Workers
+from worker.store.sealing import Seal
 from worker.store.session import Database
 
 #: a large model takes its time
@@ -49,6 +51,8 @@ class InUse(RuntimeError):
 class Stack:
     url: str
     api_key: str
+    #: host:port of the HL7 listener; empty without it
+    hl7: str
     supervisor: Supervisor
     environment: Mapping[str, str]
 
@@ -61,14 +65,21 @@ def running(
     port: int = 8000,
     stopped: Callable[[], bool] = lambda: False,
     output: Path | None = None,
+    hl7_port: int | None = None,
 ) -> Iterator[Stack]:
     """Start everything and stop it again. Raises NotReady (also once `stopped()`), InUse, NoServer.
 
-    `output` is a file for what the parts print; without it they print on the terminal.
+    `output` is a file for what the parts print; without it they print on the terminal. With `hl7_port` a
+    hospital's system can send orders there.
     """
     data.mkdir(parents=True, exist_ok=True, mode=0o700)
     port = _usable(host, port)
     environment = _environment(data, host, port)
+    _keep(data / "seal-keys", Seal.new_key())
+    if hl7_port is not None:
+        hl7_port = _usable(host, hl7_port)
+        environment |= {"PATHLANE_HL7_HOST": host, "PATHLANE_HL7_PORT": str(hl7_port)}
+        _keep(data / "rules.yaml", embedded_rules())
     supervisor = Supervisor()
     lock = _lock(data)
     try:
@@ -80,10 +91,17 @@ def running(
         api_key = _prepare(environment["PATHLANE_DATABASE_URL"], data)
         for name, module in GATEWAY:
             start(name, python(module))
+        if hl7_port is not None:
+            start("hl7", python("integrations.listen", "hl7"))
         start("worker", python("worker"))
         url = f"http://{host}:{port}"
         _wait(supervisor, lambda: _answers(f"{url}/readyz") and _has_worker(environment), stopped)
-        yield Stack(url=url, api_key=api_key, supervisor=supervisor, environment=environment)
+        if hl7_port is not None:
+            _wait(supervisor, lambda: _listens(host, hl7_port), stopped)
+        yield Stack(
+            url=url, api_key=api_key, hl7=f"{host}:{hl7_port}" if hl7_port is not None else "",
+            supervisor=supervisor, environment=environment,
+        )  # fmt: skip
     finally:
         supervisor.stop()
         os.close(lock)
@@ -119,16 +137,20 @@ def _prepare(database_url: str, data: Path) -> str:
     """Migrate, and let in the key that lies in the folder, so that it survives a restart."""
     database = Database(database_url)
     schema.migrate(database)
-    file = data / "api-key"
+    key = _keep(data / "api-key", f"pl_{secrets.token_urlsafe(32)}")
+    Keys(database).add("up", key)
+    database.close()
+    return key
+
+
+def _keep(file: Path, text: str) -> str:
+    """What is in `file`: `text` from now on, unless something was there before."""
     with (
         suppress(FileExistsError),
         os.fdopen(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new,
     ):
-        new.write(f"pl_{secrets.token_urlsafe(32)}")
-    key = file.read_text()
-    Keys(database).add("up", key)
-    database.close()
-    return key
+        new.write(text)
+    return file.read_text()
 
 
 def _usable(host: str, port: int) -> int:
@@ -146,6 +168,12 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=2, trust_env=False).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+def _listens(host: str, port: int) -> bool:
+    with suppress(OSError), socket.create_connection((host, port), timeout=2):
+        return True
+    return False
 
 
 def _has_worker(environment: Mapping[str, str]) -> bool:

@@ -13,11 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 from celery import Task
 from celery.exceptions import Reject
 
-from integrations.webhooks.delivery import attempt
+from integrations.telling import Telling
 from worker import log
 from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, SUBMIT, app, ring
 from worker.errors import InputError, LeaseLost, StoreUnavailable
@@ -40,7 +39,7 @@ class Courier:
 
     jobs: Jobs
     outbox: Outbox
-    client: httpx.Client
+    telling: Telling
     #: how long one attempt may take, in seconds
     attempt_seconds: float
     patience_seconds: float
@@ -63,7 +62,7 @@ class Courier:
         delivery = self.outbox.claim(delivery_id, lease_seconds=2 * self.attempt_seconds)
         if delivery is None:
             return
-        outcome = attempt(delivery, self.client, now=datetime.now(UTC), chance=self.chance())
+        outcome = self.telling.attempt(delivery, now=datetime.now(UTC), chance=self.chance())
         logger.info(
             "delivery.attempted",
             delivery_id=delivery.id,

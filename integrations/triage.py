@@ -7,7 +7,7 @@ that results from it, which is the lab's own or a higher one. It knows no channe
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from worker.jobs.order import Order, Question, TriageClass, raised
@@ -22,9 +22,13 @@ def judge(question: Question, reading: Reading) -> TriageClass:
     """What the protocol says of this answer; nothing, where there is no answer or it says nothing of it."""
     if reading.outcome is not ReadingOutcome.ANSWERED:
         return TriageClass.NOTHING
-    meanings = {_plain(answer): meaning for answer, meaning in question.triage.items()}
-    said = (meanings[name] for name in _names(question, reading) if name in meanings)
-    return _class(next(said, TriageClass.NOTHING))
+    return _class(looked_up(question.triage, question, reading) or TriageClass.NOTHING)
+
+
+def looked_up(table: Mapping[str, str], question: Question, reading: Reading) -> str | None:
+    """What a table of the protocol (answer -> something) has under this answer."""
+    plain = {_plain(answer): meaning for answer, meaning in table.items()}
+    return next((plain[name] for name in _names(question, reading) if name in plain), None)
 
 
 def priority_after(order: Order, question: Question, reading: Reading) -> Priority:

@@ -115,6 +115,50 @@ class ApiSettings(_Section):
     """Largest JSON body, in bytes."""
 
 
+class LisSettings(_Section):
+    rules: Path | None = None
+    """The site's rules: which event asks which question (`docs/reference/rules.md`)."""
+    seal_keys_file: Path | None = None
+    """File with the keys that seal messages and names of patients, one a line, the newest first."""
+    message_days: Annotated[float, Field(ge=0)] = 30
+    """How long the text of a received message is kept, in days."""
+    hl7_host: str = "127.0.0.1"
+    """Address the HL7 listener listens on."""
+    hl7_port: Annotated[int, Field(ge=0, le=65535)] = 2575
+    """Port of the HL7 listener (MLLP)."""
+    hl7_certificate: Path | None = None
+    """Certificate chain of the HL7 listener (PEM); with it, connections are encrypted."""
+    hl7_key: Path | None = None
+    """Private key of that certificate (PEM)."""
+    hl7_client_ca: Path | None = None
+    """Authorities whose certificates senders must show (PEM); without it, senders show none."""
+    hl7_message_bytes: Annotated[int, Field(ge=1024)] = 4 * 1024 * 1024
+    """Largest HL7 message, in bytes."""
+    hl7_idle_seconds: Annotated[float, Field(ge=1)] = 3600
+    """How long an HL7 connection may be silent, in seconds."""
+    hl7_application: str = "PATHLANE"
+    """Our name in messages we send (MSH-3)."""
+    hl7_facility: str = ""
+    """Our facility in messages we send (MSH-4)."""
+    hl7_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts and networks results may be sent to over HL7 or DICOM; none by default."""
+    dicom_host: str = "127.0.0.1"
+    """Address the DICOM listener listens on."""
+    dicom_port: Annotated[int, Field(ge=0, le=65535)] = 11112
+    """Port of the DICOM listener."""
+    dicom_title: str = "PATHLANE"
+    """Our application entity title."""
+    dicom_callers: Annotated[tuple[str, ...], NoDecode] = ()
+    """Application entity titles that may send to us, separated by `,`; any when there is none."""
+    dicom_quiet_seconds: Annotated[float, Field(ge=1)] = 30
+    """How long nothing must come for a DICOM series before it counts as complete, in seconds."""
+
+    @check("hl7_hosts", "dicom_callers", mode="before")
+    @classmethod
+    def _listed(cls, text: object) -> object:
+        return _words(text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     store: StoreSettings
@@ -123,6 +167,7 @@ class Settings:
     imaging: ImagingSettings
     delivery: DeliverySettings
     api: ApiSettings
+    lis: LisSettings
     log_level: str = "info"
 
 
@@ -140,6 +185,7 @@ def read_settings(log_level: str | None = None) -> Settings:
             imaging=ImagingSettings(),
             delivery=DeliverySettings(),
             api=ApiSettings(),
+            lis=LisSettings(),
             log_level=log_level or os.environ.get("PATHLANE_LOG_LEVEL", "info"),  # noqa: TID251
         )
     except ValidationError as error:
@@ -154,14 +200,20 @@ def _explain(error: ValidationError) -> str:
 def embedded_environment(data: Path, given: Mapping[str, str]) -> dict[str, str]:
     """The environment of `pathlane up --data DIR`: everything in one folder, nothing outside it.
 
-    Webhooks go to this machine only, unless `given` says where else.
+    Results go to this machine only, unless `given` says where else.
     """
-    loopback = {"PATHLANE_WEBHOOK_HOSTS": "127.0.0.0/8,::1", "PATHLANE_WEBHOOK_PLAIN_HTTP": "true"}
+    loopback = {
+        "PATHLANE_WEBHOOK_HOSTS": "127.0.0.0/8,::1",
+        "PATHLANE_WEBHOOK_PLAIN_HTTP": "true",
+        "PATHLANE_HL7_HOSTS": "127.0.0.0/8,::1",
+        "PATHLANE_RULES": str(data / "rules.yaml"),
+    }
     own = {
         "PATHLANE_DATABASE_URL": f"sqlite:///{data / 'pathlane.db'}",
         "PATHLANE_BROKER_URL": f"redis+socket://{embedded_socket(data)}",
         "PATHLANE_UPLOADS_DIR": str(data / "uploads"),
         "PATHLANE_SLOTS_DIR": str(data / "slots"),
+        "PATHLANE_SEAL_KEYS_FILE": str(data / "seal-keys"),
     }
     return loopback | dict(given) | own
 

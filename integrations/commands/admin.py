@@ -71,7 +71,7 @@ def endpoint() -> None:
     "events",
     multiple=True,
     type=click.Choice([e.value for e in EventType]),
-    help="All by default.",
+    help="All by default; to other systems than webhooks, job.succeeded.",
 )
 @click.option(
     "--full", is_flag=True, help="Send reasoning and answer too (https only); ids and status by default."
@@ -84,12 +84,18 @@ def add_endpoint(
 ) -> None:
     """Tell URL of every job that ends. Prints the secret, once.
 
+    Other systems than webhooks are told of the readings that a site's rules send there.
+
     \b
     pathlane endpoint add lis https://lis.example.org/pathlane --event job.succeeded
+    pathlane endpoint add lis mllp://lis.example.org:2575
+    pathlane endpoint add fhir fhir+https://fhir.example.org/r4
+    pathlane endpoint add archive dicomweb+https://pacs.example.org/dicom-web
     """
+    every = list(EventType) if url.startswith("http") else [EventType.JOB_SUCCEEDED]
     secret = Secret.new(secrets.token_bytes).text
     added = open_place(data).endpoints.add(
-        name, url, secret=secret, event_types=[EventType(e) for e in events] or list(EventType),
+        name, url, secret=secret, event_types=[EventType(e) for e in events] or every,
         payload=Payload.FULL if full else Payload.THIN,
     )  # fmt: skip
     _print_secret(added, secret, as_json=as_json)

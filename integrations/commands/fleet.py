@@ -34,21 +34,29 @@ DEFAULT_DATA = Path(".pathlane")
 )
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8000, show_default=True, help="Another one is taken if this is in use.")
+@click.option("--lis", is_flag=True, help="Take orders over HL7 too, by the rules in DIR/rules.yaml.")
+@click.option("--hl7-port", default=2575, show_default=True, help="Another one is taken if this is in use.")
 @tells_errors
-def up(data: Path, host: str, port: int) -> None:
+def up(*, data: Path, host: str, port: int, lis: bool, hl7_port: int) -> None:
     """Broker, database, worker and API on this machine, until Ctrl-C.
 
     \b
     pathlane up                       in .pathlane, with the demo model
     pathlane up --data /srv/lab       another folder
+    pathlane up --lis                 an HL7 listener beside the API
     PATHLANE_MODEL=/models/Patho-R1-3B PATHLANE_MODEL_LICENSE=CC-BY-NC-ND-4.0 pathlane up
     """
     settings = settings_for(data)
     log.configure("up", settings.log_level)
     stopped = _on_signals()
     try:
-        with stack.running(data.resolve(), host=host, port=port, stopped=stopped) as running:
-            click.echo(f"Pathlane is up at {running.url}\nAPI key: {running.api_key}\nCtrl-C stops it.")
+        with stack.running(
+            data.resolve(), host=host, port=port, stopped=stopped, hl7_port=hl7_port if lis else None
+        ) as running:
+            orders = f"\nHL7 orders at {running.hl7}" if running.hl7 else ""
+            click.echo(
+                f"Pathlane is up at {running.url}\nAPI key: {running.api_key}{orders}\nCtrl-C stops it."
+            )
             running.supervisor.watch(until=stopped)
             given_up = running.supervisor.given_up
     except (stack.NotReady, stack.InUse, NoServer) as error:

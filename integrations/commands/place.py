@@ -16,11 +16,13 @@ import click
 from worker.errors import InputError, NotFound, PathlaneError, SchemaOutdated, TransientError
 from worker.settings import Settings, SettingsError, embedded_environment, read_settings
 from worker.store import schema
+from worker.store.cases import Cases
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.outbox import Outbox
 from worker.store.presence import Workers
+from worker.store.sealing import seal_of
 from worker.store.session import Database
 
 REFUSED, UNAVAILABLE, EX_CONFIG = 2, 3, 78
@@ -55,6 +57,11 @@ class Place:
     @property
     def workers(self) -> Workers:
         return Workers(self.database)
+
+    @property
+    def cases(self) -> Cases:
+        """Raises SettingsError without the keys that orders were sealed with."""
+        return Cases(self.database, seal_of(self.settings))
 
     def ring(self) -> bool:
         """Whether the broker took the bell. Celery is imported here: only submitting needs it."""

@@ -21,6 +21,7 @@ SECTIONS = {
     "Imaging": settings.ImagingSettings,
     "Telling": settings.DeliverySettings,
     "Gateway": settings.ApiSettings,
+    "Hospital systems": settings.LisSettings,
 }
 
 

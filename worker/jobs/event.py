@@ -49,6 +49,7 @@ class DeliveryStatus(StrEnum):
     DELIVERED = "delivered"  #: the receiver said 2xx
     EXHAUSTED = "exhausted"  #: every attempt failed; replay sends it again
     GONE = "gone"  #: the receiver said 410
+    DROPPED = "dropped"  #: it was no longer true when its turn came: superseded, withdrawn, signed out
 
 
 DELIVERY_TRANSITIONS: dict[tuple[DeliveryStatus, DeliveryStatus], str] = {
@@ -56,9 +57,14 @@ DELIVERY_TRANSITIONS: dict[tuple[DeliveryStatus, DeliveryStatus], str] = {
     (DeliveryStatus.PENDING, DeliveryStatus.DELIVERED): "2xx",
     (DeliveryStatus.PENDING, DeliveryStatus.EXHAUSTED): "last attempt failed",
     (DeliveryStatus.PENDING, DeliveryStatus.GONE): "410",
+    (
+        DeliveryStatus.PENDING,
+        DeliveryStatus.DROPPED,
+    ): "superseded, withdrawn or signed out before it was sent",
     (DeliveryStatus.DELIVERED, DeliveryStatus.PENDING): "replay",
     (DeliveryStatus.EXHAUSTED, DeliveryStatus.PENDING): "replay",
     (DeliveryStatus.GONE, DeliveryStatus.PENDING): "replay",
+    (DeliveryStatus.DROPPED, DeliveryStatus.PENDING): "replay",
 }
 
 

@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Row, Select, select
 
 from worker.jobs.job import Status
 from worker.jobs.order import Mode, Order, Question, order_of, question_of
+from worker.jobs.reading import Reading
 from worker.jobs.request import Priority
 from worker.store.desk import CLOSED, asks, cases
-from worker.store.jobs import jobs, readings
+from worker.store.jobs import jobs, reading_of, readings
 from worker.store.sealing import Seal
 from worker.store.session import Database
 
@@ -31,7 +32,7 @@ class Validity(StrEnum):
     CLOSED = "closed"  #: the case was signed out
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Standing:
     """What a channel needs besides the reading."""
 
@@ -43,7 +44,7 @@ class Standing:
     observed_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Asked:
     """One question and what came of it, for a report."""
 
@@ -54,8 +55,7 @@ class Asked:
     #: the lab's own priority
     ordered: Priority
     question: Question
-    outcome: str
-    answer: str
+    reading: Reading | None
     asked_at: datetime
     finished_at: datetime | None
     final_report: str
@@ -98,23 +98,23 @@ class Cases:
     def asked(self, *, since: datetime) -> list[Asked]:
         """Every question since then, the oldest first."""
         query = (
-            select(
-                asks, cases.c.sealed, jobs.c.status, jobs.c.finished_at, readings.c.outcome, readings.c.answer
-            )
+            select(asks, cases.c.sealed, jobs.c.status, jobs.c.finished_at)
             .join(cases)
             .outerjoin(jobs, asks.c.job_id == jobs.c.id)
-            .outerjoin(readings, readings.c.job_id == jobs.c.id)
             .where(asks.c.created_at >= since)
         )
+        answered = select(readings).join(asks, asks.c.job_id == readings.c.job_id)
         with self._database.read() as connection:
-            return [self._asked(row) for row in connection.execute(query.order_by(asks.c.id))]
+            rows = connection.execute(query.order_by(asks.c.id)).all()
+            found = connection.execute(answered.where(asks.c.created_at >= since)).all()
+        readings_of = {row.job_id: reading_of(row) for row in found}
+        return [self._asked(row, readings_of.get(row.job_id)) for row in rows]
 
-    def _asked(self, row: Row[Any]) -> Asked:
+    def _asked(self, row: Row[Any], reading: Reading | None) -> Asked:
         return Asked(
             case_id=row.case_id, job_id=row.job_id, status=Status(row.status) if row.status else None,
             mode=Mode(row.mode), ordered=Priority(row.ordered), question=question_of(row.question),
-            outcome=row.outcome or "", answer=row.answer or "", asked_at=row.created_at,
-            finished_at=row.finished_at,
+            reading=reading, asked_at=row.created_at, finished_at=row.finished_at,
             final_report=order_of(self._seal.open_json(row.sealed)).final_report,
         )  # fmt: skip
 

@@ -20,6 +20,11 @@ from worker.jobs.event import Endpoint, EndpointStatus, EventType, Payload
 from worker.store.session import Database, clock
 from worker.store.tables import EndpointRow
 
+#: how an endpoint is spoken to: webhook, HL7 over MLLP, FHIR, DICOMweb (STOW-RS), DICOM (C-STORE)
+SCHEMES = (
+    "http", "https", "mllp", "mllps", "fhir+http", "fhir+https", "dicomweb+http", "dicomweb+https", "dicom",
+)  # fmt: skip
+
 endpoints = cast("Table", EndpointRow.__table__)
 
 
@@ -31,10 +36,10 @@ class Endpoints:
         self, name: str, url: str, *, secret: str, event_types: Sequence[EventType] = tuple(EventType),
         payload: Payload = Payload.THIN,
     ) -> Endpoint:  # fmt: skip
-        """Raises InvalidRequest: a name that is taken, no web address, a full payload without encryption."""
+        """Raises InvalidRequest: a name that is taken, no address, a full payload without encryption."""
         address = urlsplit(url)
-        if address.scheme not in {"http", "https"} or not address.hostname:
-            raise InvalidRequest((("url", "is not an http: or https: address"),))
+        if address.scheme not in SCHEMES or not address.hostname:
+            raise InvalidRequest((("url", f"does not begin with one of {', '.join(SCHEMES)}"),))
         if payload is Payload.FULL and address.scheme != "https":
             raise InvalidRequest((("payload", "text of a case is sent over https only"),))
         row = {

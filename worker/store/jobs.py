@@ -206,7 +206,7 @@ class Jobs:
     def reading(self, job_id: str) -> Reading | None:
         with self._database.read() as connection:
             row = connection.execute(select(readings).where(readings.c.job_id == job_id)).one_or_none()
-        return None if row is None else _reading(row)
+        return None if row is None else reading_of(row)
 
     def depth(self) -> dict[str, int]:
         """Queued and running jobs: `stat`, `urgent`, `routine` as they were asked for, and `running`."""
@@ -307,7 +307,7 @@ def _reading_row(job: Job, reading: Reading) -> dict[str, Any]:
     return columns | {"job_id": job.id, "attempt": job.attempt, "created_at": clock()}
 
 
-def _reading(row: Row[Any]) -> Reading:
+def reading_of(row: Row[Any]) -> Reading:
     columns = {name: getattr(row, name) for name in Reading.__dataclass_fields__}
     provenance = dict(row.provenance)
     patches = tuple(PatchRecord(**_tuples(patch)) for patch in provenance.pop("patches"))

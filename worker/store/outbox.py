@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Select, Table, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Table, case, func, insert, or_, select, update
 from ulid import ULID
 
 from worker.errors import LeaseLost, NotFound, UnknownEndpoint
@@ -30,7 +30,7 @@ from worker.store.endpoints import endpoint_of, endpoints
 from worker.store.session import Database, clock
 from worker.store.tables import DeliveryRow, stands
 
-#: attempts in flight to one endpoint, so that a slow receiver does not hold up the others
+#: attempts in flight to one endpoint, so that a slow receiver does not hold up the others; one over HL7
 IN_FLIGHT_PER_ENDPOINT = 4
 
 deliveries = cast("Table", DeliveryRow.__table__)
@@ -79,9 +79,10 @@ def tell(connection: Connection, job: Job, reading: Reading | None, *, public_ur
 
 
 def _subscribers(named: Sequence[str] | None) -> Select[Any]:
+    """Those that are named, or every webhook: a hospital's system is told only what a rule tells it."""
     live = select(endpoints).where(endpoints.c.status != EndpointStatus.GONE)
     if named is None:
-        return live
+        return live.where(endpoints.c.url.startswith("http"))
     return live.where(or_(endpoints.c.id.in_(named), endpoints.c.name.in_(named)))
 
 
@@ -192,7 +193,7 @@ def _claimable() -> tuple[Any, ...]:
         deliveries.c.next_at <= clock(),
         or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < clock()),
         endpoints.c.status == EndpointStatus.ACTIVE,
-        in_flight < IN_FLIGHT_PER_ENDPOINT,
+        in_flight < case((endpoints.c.url.startswith("mllp"), 1), else_=IN_FLIGHT_PER_ENDPOINT),
     )
 
 

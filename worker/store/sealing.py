@@ -16,6 +16,18 @@ from typing import Any
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from worker.errors import SealBroken
+from worker.settings import Settings, SettingsError
+
+
+def seal_of(settings: Settings) -> Seal:
+    """With the keys of PATHLANE_SEAL_KEYS_FILE, the newest first. Raises SettingsError."""
+    file = settings.lis.seal_keys_file
+    if file is None:
+        raise SettingsError("PATHLANE_SEAL_KEYS_FILE: a file with the keys that seal messages is needed")
+    try:
+        return Seal(file.read_text().split())
+    except (OSError, ValueError, IndexError):
+        raise SettingsError("PATHLANE_SEAL_KEYS_FILE: no file with keys, one a line") from None
 
 
 class Seal:

@@ -5,14 +5,19 @@ import pytest
 from celery.exceptions import Reject
 
 from integrations import tasks
+from integrations.telling import Telling
+from integrations.webhooks.delivery import attempt
 from integrations.webhooks.signing import Secret
 from tests.builders import a_reading, a_request
 from worker.errors import StoreUnavailable
 from worker.jobs.event import DeliveryStatus
+from worker.store.cases import Cases
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
+from worker.store.sealing import Seal
 
+SEAL = Seal([Seal.new_key()])
 BODY = {"images": [{"reference": "file:/x.png"}], "question": "Q?"}
 
 
@@ -28,10 +33,15 @@ def courier(database, broker, received):
         return httpx.Response(204)
 
     with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        jobs = Jobs(database)
+        telling = Telling(
+            jobs=jobs, cases=Cases(database, SEAL), channels={},
+            webhook=lambda delivery, now, chance: attempt(delivery, client, now=now, chance=chance),
+        )  # fmt: skip
         yield tasks.Courier(
-            jobs=Jobs(database),
+            jobs=jobs,
             outbox=Outbox(database),
-            client=client,
+            telling=telling,
             attempt_seconds=5,
             patience_seconds=3600,
         )

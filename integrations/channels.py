@@ -1,0 +1,112 @@
+"""Channels: how results reach a hospital's systems, by the scheme of an endpoint's URL.
+
+In: settings and the store. Out: functions for `integrations.telling`, each one attempt. Libraries of a
+channel are loaded when it is first used: a site that sends HL7 needs no DICOM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from integrations.hl7.results import control_id_of, result_message
+from integrations.hl7.sender import Lines
+from integrations.hl7.sender import attempt as attempt_hl7
+from integrations.telling import TellResult
+from integrations.webhooks.backoff import wait_after
+from worker import uploads
+from worker.address import AllowList
+from worker.errors import ImageMissing, ImageRefused
+from worker.jobs.event import Delivery, DeliveryStatus, Outcome
+from worker.jobs.order import Result
+from worker.jobs.reading import Reading
+from worker.pinned import pinned_client
+from worker.settings import Settings
+from worker.store.jobs import Jobs
+
+#: an HL7 connection that nobody used for so long is closed
+IDLE_SECONDS = 300.0
+
+
+def channels_of(settings: Settings, jobs: Jobs) -> Mapping[str, TellResult]:
+    allow = AllowList.of(settings.lis.hl7_hosts)
+    hl7 = _Hl7(settings, allow)
+    dicom = _Dicom(settings, allow, jobs)
+    return {
+        "mllp": hl7,
+        "mllps": hl7,
+        "dicom": dicom,
+        "dicomweb+http": dicom,
+        "dicomweb+https": dicom,
+    }
+
+
+class _Hl7:
+    def __init__(self, settings: Settings, allow: AllowList) -> None:
+        self._sending = (settings.lis.hl7_application, settings.lis.hl7_facility)
+        self._lines = Lines(allow=allow, seconds=settings.delivery.webhook_seconds, idle_seconds=IDLE_SECONDS)
+
+    def __call__(
+        self, delivery: Delivery, result: Result, reading: Reading, now: datetime, chance: float
+    ) -> Outcome:
+        sender = result.order.sender
+        message = result_message(
+            result, reading, control_id=control_id_of(delivery.id), at=now, kind="ORU^R01",
+            sending=self._sending, receiving=(sender.application, sender.facility), test=False,
+        )  # fmt: skip
+        self._lines.close_idle()
+        line = self._lines.line(delivery.endpoint)
+        return attempt_hl7(delivery, message, line, chance=chance, wait_after=wait_after)
+
+
+class _Dicom:
+    def __init__(self, settings: Settings, allow: AllowList, jobs: Jobs) -> None:
+        self._settings = settings
+        self._allow = allow
+        self._jobs = jobs
+        self._client = pinned_client(
+            allow, seconds=settings.delivery.webhook_seconds, plain_http=settings.delivery.webhook_plain_http
+        )
+
+    def __call__(
+        self, delivery: Delivery, result: Result, reading: Reading, now: datetime, chance: float
+    ) -> Outcome:
+        del now  # the report is the same on every attempt
+        try:
+            report = self._report(result, reading)
+        except ImageRefused as error:
+            return Outcome(status=DeliveryStatus.EXHAUSTED, reason=error.code)
+        except ImportError:
+            return Outcome(status=DeliveryStatus.EXHAUSTED, reason="extra_dicom_missing")
+        return self._send(delivery, report, chance)
+
+    def _report(self, result: Result, reading: Reading) -> bytes:
+        from integrations.dicom.header import read_evidence  # noqa: PLC0415  an extra
+        from integrations.dicom.results import structured_report  # noqa: PLC0415
+
+        folder = self._settings.imaging.uploads_dir
+        evidence = []
+        for image in self._jobs.get(result.job_id).request.images:
+            if not image.reference.startswith("upload:"):
+                raise ImageMissing
+            with uploads.path_of(folder, image.reference).open("rb") as file:
+                evidence.append(read_evidence(file))
+        return structured_report(result, reading, evidence)
+
+    def _send(self, delivery: Delivery, report: bytes, chance: float) -> Outcome:
+        from integrations.dicom import sender, stow  # noqa: PLC0415  an extra
+        from integrations.dicom.endpoint import parse_dicomweb, parse_dimse  # noqa: PLC0415
+
+        url = delivery.endpoint.url
+        if urlsplit(url).scheme == "dicom":
+            sending = sender.Sending(
+                title=self._settings.lis.dicom_title, seconds=self._settings.delivery.webhook_seconds
+            )
+            return sender.attempt(
+                delivery, report, parse_dimse(url), sending,
+                allow=self._allow, chance=chance, wait_after=wait_after,
+            )  # fmt: skip
+        return stow.attempt(
+            delivery, report, parse_dicomweb(url), self._client, chance=chance, wait_after=wait_after
+        )
