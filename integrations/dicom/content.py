@@ -200,7 +200,7 @@ def _words(result: Result, reading: Reading, unplaced: Sequence[PatchRecord]) ->
         ("answer", "Answer", reading.answer),
         ("reasoning", "Reasoning", reading.reasoning),
         ("notice", "Notice", f"{DRAFT} {provenance.notice}".strip()),
-        ("license", "Model license", provenance.license),
+        ("license", "Model licence", provenance.license),
         *(
             ("region", "Region in pixels", f"image {patch.image + 1}: x, y, width, height = {patch.region}")
             for patch in unplaced

@@ -58,6 +58,8 @@ TOO_LARGE: Final = 0xC200
 PATIENCE: Final = 2
 #: objects one peer may send ahead of our answers; nobody should, since one operation at a time is agreed
 AHEAD: Final = 4
+#: who connects and asks for nothing holds one of the few places for this long
+SILENT_SECONDS: Final = 5.0
 _VERIFICATION: Final = "1.2.840.10008.1.1"
 _PIECE: Final = 1024 * 1024
 _SPOOLED: Final = "*.dcm"
@@ -102,7 +104,7 @@ class _Mismatch(Exception):
 class _Inbound:
     """What one association has sent, each number written by one thread only."""
 
-    __slots__ = ("aborted", "answers", "bytes", "requests")
+    __slots__ = ("aborted", "answers", "bytes", "requests", "spooled")
 
     def __init__(self) -> None:
         #: of the message that is coming in
@@ -110,6 +112,8 @@ class _Inbound:
         self.requests = 0
         self.answers = 0
         self.aborted = False
+        #: files of complete messages
+        self.spooled: list[object] = []
 
 
 class Listener:
@@ -128,6 +132,7 @@ class Listener:
     def start(self) -> int:
         """Listen; gives the port. Raises OSError."""
         self._to.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _sweep(self._to.spool)
         _set_up_library(self._to.spool)
         if self._to.tls is not None:
             self._to.tls.sslsocket_class = TlsSocket
@@ -141,8 +146,7 @@ class Listener:
                 (evt.EVT_PDU_RECV, self._count),
                 (evt.EVT_DIMSE_RECV, self._asked),
                 (evt.EVT_DIMSE_SENT, self._answered),
-                (evt.EVT_CONN_OPEN, self._sweep),
-                (evt.EVT_CONN_CLOSE, self._sweep),
+                (evt.EVT_CONN_CLOSE, self._closed),
             ],
         )
         threading.Thread(target=server.serve_forever, name="dicom-listener", daemon=True).start()
@@ -222,8 +226,10 @@ class Listener:
 
     def _asked(self, event: Event) -> None:
         """EVT_DIMSE_RECV: one message is complete."""
-        self._of(event).bytes = 0
-        self._of(event).requests += 1
+        inbound = self._of(event)
+        inbound.bytes = 0
+        inbound.requests += 1
+        inbound.spooled = [path for path in (*inbound.spooled, _spooled(event.message)) if path]
 
     def _answered(self, event: Event) -> None:
         """EVT_DIMSE_SENT."""
@@ -235,13 +241,26 @@ class Listener:
     def _of(self, event: Event) -> _Inbound:
         return self._inbound.setdefault(event.assoc, _Inbound())
 
-    def _sweep(self, _event: Event) -> None:
-        """pynetdicom leaves the file of an object that never came to its end."""
-        oldest = time.time() - 4 * SECONDS
-        for path in self._to.spool.glob(_SPOOLED):
-            with suppress(OSError):
-                if path.stat().st_mtime < oldest:
-                    path.unlink()
+    def _closed(self, event: Event) -> None:
+        """EVT_CONN_CLOSE: pynetdicom leaves the files of objects that were refused unseen or broke off."""
+        for path in (*self._of(event).spooled, _spooled(event.assoc.dimse.message)):
+            if path:
+                Path(str(path)).unlink(missing_ok=True)
+        _sweep(self._to.spool)
+
+
+def _spooled(message: object) -> object:
+    """Where pynetdicom writes a message. Its name for that is private; without it `_sweep` is what is left."""
+    return getattr(message, "_data_set_path", None)
+
+
+def _sweep(spool: Path) -> None:
+    """What a listener left that was killed. A file that still grows is younger than the time limits."""
+    oldest = time.time() - 4 * SECONDS
+    for path in spool.glob(_SPOOLED):
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
 
 
 def _application_entity(listening: Listening) -> ApplicationEntity:
@@ -250,8 +269,8 @@ def _application_entity(listening: Listening) -> ApplicationEntity:
     entity.require_calling_aet = sorted(listening.callers)
     entity.maximum_associations = listening.associations
     entity.maximum_pdu_size = PDU_BYTES
-    entity.acse_timeout = entity.dimse_timeout = SECONDS
-    entity.network_timeout = 2 * SECONDS
+    entity.acse_timeout = SILENT_SECONDS
+    entity.dimse_timeout, entity.network_timeout = SECONDS, 2 * SECONDS
     entity.add_supported_context(_VERIFICATION)
     for sop_class in SOP_CLASSES:
         entity.add_supported_context(sop_class, list(SYNTAXES))

@@ -73,11 +73,12 @@ def _document(result: Result, reading: Reading, evidence: Sequence[Dataset]) -> 
         ],
     )
     document.SpecificCharacterSet = "ISO_IR 192"
+    # Without Timezone Offset From UTC: that would hold for the study's time as well, which is the scanner's.
     at = result.observed_at
     document.ContentDate = document.InstanceCreationDate = DA(at.date())
     document.ContentTime = document.InstanceCreationTime = TM(at.time().replace(microsecond=0))
-    if at.tzinfo is not None:
-        document.TimezoneOffsetFromUTC = at.strftime("%z")[:5]
+    for equipment in document.get("ContributingEquipmentSequence", ()):
+        equipment.ContributionDateTime = at.strftime("%Y%m%d%H%M%S%z")
     return document
 
 

@@ -1,0 +1,120 @@
+"""A listener on a free port, an archive that writes down what came, and foreign programs that send and store."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from integrations.dicom.instance import Instance
+from integrations.dicom.listener import Listener, Listening
+from tests.conftest import missing
+from worker import uploads
+
+DCMTK = ("echoscu", "storescu", "storescp", "dsrdump", "dcmdump", "img2dcm")
+
+
+class Remembering:
+    """An archive in memory; `refuse` is raised as often as it stands there."""
+
+    def __init__(self):
+        self.instances: list[Instance] = []
+        self.refuse: list[Exception] = []
+        self.on_add = lambda _instance: None
+
+    def add(self, instance):
+        self.on_add(instance)
+        if self.refuse:
+            raise self.refuse.pop(0)
+        self.instances.append(instance)
+
+
+@pytest.fixture
+def archive():
+    return Remembering()
+
+
+@pytest.fixture
+def start(tmp_path, archive):
+    """Starts listeners: `start(max_bytes=..., tls=...)`."""
+    before, running = tempfile.tempdir, []
+
+    def start(**more):
+        settings = {
+            "host": "127.0.0.1", "port": 0, "title": "PATHLANE", "callers": frozenset({"SCANNER", "STORESCU"}),
+            "uploads": tmp_path / "uploads", "spool": tmp_path / "spool", "max_bytes": 4 * 1024 * 1024,
+            "reserve_bytes": 1024,
+        }  # fmt: skip
+        settings |= more
+        listener = Listener(Listening(**settings), archive)
+        running.append(listener)
+        return SimpleNamespace(
+            listener=listener,
+            host="127.0.0.1",
+            port=listener.start(),
+            uploads=settings["uploads"],
+            spool=settings["spool"],
+        )
+
+    yield start
+    for listener in running:
+        listener.stop()
+    tempfile.tempdir = before
+
+
+@pytest.fixture
+def scp(start):
+    return start()
+
+
+@pytest.fixture(scope="session")
+def dcmtk():
+    for program in DCMTK:
+        if shutil.which(program) is None:
+            missing("dcmtk (apt-get install dcmtk)")
+
+    def run(*arguments):
+        done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, timeout=60)
+        return SimpleNamespace(code=done.returncode, text=done.stdout + done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Writes files for foreign programs."""
+    place = tmp_path / "files"
+    place.mkdir()
+
+    def write(*contents: bytes) -> list[Path]:
+        paths = [place / f"{number}.dcm" for number in range(len(contents))]
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        return paths
+
+    return write
+
+
+def kept(scp, instance) -> bytes:
+    return uploads.path_of(scp.uploads, instance.reference).read_bytes()
+
+
+def eventually(condition, seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
