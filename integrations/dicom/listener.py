@@ -29,6 +29,7 @@ from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.transport import AssociationServer
 
 from integrations.dicom.header import SYNTAXES, hush, read_instance
@@ -112,8 +113,8 @@ class _Inbound:
         self.requests = 0
         self.answers = 0
         self.aborted = False
-        #: files of complete messages
-        self.spooled: list[object] = []
+        #: files of complete messages that nobody has looked at yet
+        self.spooled: list[Any] = []
 
 
 class Listener:
@@ -209,9 +210,9 @@ class Listener:
     def _count(self, event: Event) -> None:
         """EVT_PDU_RECV, before pynetdicom writes the PDU into the spool."""
         inbound = self._of(event)
-        inbound.bytes += len(event.pdu)
-        if inbound.aborted:
+        if inbound.aborted or not isinstance(event.pdu, P_DATA_TF):
             return
+        inbound.bytes += len(event.pdu)
         if inbound.bytes > PATIENCE * self._to.max_bytes + LONGEST_PDU:
             self._abort(event, "too large")
         elif inbound.requests - inbound.answers > AHEAD:
@@ -229,7 +230,8 @@ class Listener:
         inbound = self._of(event)
         inbound.bytes = 0
         inbound.requests += 1
-        inbound.spooled = [path for path in (*inbound.spooled, _spooled(event.message)) if path]
+        files = (*inbound.spooled, _spooled(event.message))
+        inbound.spooled = [file for file in files if file and not file.closed]
 
     def _answered(self, event: Event) -> None:
         """EVT_DIMSE_SENT."""
@@ -243,15 +245,16 @@ class Listener:
 
     def _closed(self, event: Event) -> None:
         """EVT_CONN_CLOSE: pynetdicom leaves the files of objects that were refused unseen or broke off."""
-        for path in (*self._of(event).spooled, _spooled(event.assoc.dimse.message)):
-            if path:
-                Path(str(path)).unlink(missing_ok=True)
+        for file in (*self._of(event).spooled, _spooled(event.assoc.dimse.message)):
+            if file:
+                file.close()
+                Path(file.name).unlink(missing_ok=True)
         _sweep(self._to.spool)
 
 
-def _spooled(message: object) -> object:
-    """Where pynetdicom writes a message. Its name for that is private; without it `_sweep` is what is left."""
-    return getattr(message, "_data_set_path", None)
+def _spooled(message: object) -> Any:
+    """The file pynetdicom writes a message to. Its name for it is private; `_sweep` does without."""
+    return getattr(message, "_data_set_file", None)
 
 
 def _sweep(spool: Path) -> None:

@@ -30,7 +30,6 @@ _HEADER = 6
 class _Limited:
     """Beside a socket class: follows where PDUs begin. Sockets are made without our `__init__`."""
 
-    shutdown: Any
     _header: bytes = b""
     _left: int = 0
     _ends: float = 0.0
@@ -39,6 +38,11 @@ class _Limited:
         data: bytes = super().recv(buflen, flags)  # type: ignore[misc]
         self._follow(data)
         return data
+
+    def shutdown(self, how: int) -> None:
+        """Of a connection that is gone already too: pynetdicom closes only what it could shut down."""
+        with suppress(OSError):
+            super().shutdown(how)  # type: ignore[misc]
 
     def _follow(self, data: bytes) -> None:
         now = time.monotonic()
@@ -65,8 +69,7 @@ class _Limited:
         return data[missing:]
 
     def _end(self, why: str) -> None:
-        with suppress(OSError):
-            self.shutdown(socket.SHUT_RDWR)
+        self.shutdown(socket.SHUT_RDWR)
         raise ConnectionAbortedError(why)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ssl
 import subprocess
 import sys
@@ -92,7 +93,7 @@ def test_when_the_disk_is_full_the_sender_is_told_to_try_again(start, archive, s
 
 def test_room_is_left_for_others(start, archive):
     scp = start(reserve_bytes=2**60)
-    assert "Status" not in sent(scp, a_slide())
+    assert "Status" not in sent(scp, a_slide(tiles=30))
     assert archive.instances == []
 
 
@@ -138,9 +139,13 @@ def test_over_tls_with_a_certificate_it_is_stored(start, archive, certificates):
     assert len(kept(scp, instance)) > 40 * 40 * 16 * 16 * 3
 
 
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # pynetdicom's client leaves its socket
 def test_over_tls_without_a_certificate_nobody_gets_in(start, certificates):
     server = certificates(ssl.Purpose.CLIENT_AUTH, own=True)
     server.verify_mode = ssl.CERT_REQUIRED
     scp = start(tls=server)
     for tls in (certificates(ssl.Purpose.SERVER_AUTH, own=False), None):
         assert not associated(scp, a_slide(), tls=tls).is_established
+    gc.collect()

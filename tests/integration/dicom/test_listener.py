@@ -54,11 +54,10 @@ def test_jpeg_slides_are_taken_as_they_are(dcmtk, scp, archive, shared_data):
         ({"title": "OTHER"}, "Called AE Title Not Recognized"),
     ],
 )
-def test_a_title_that_is_not_listed_is_rejected(dcmtk, scp, archive, folder, titles, reason):
+def test_a_title_that_is_not_listed_is_rejected(dcmtk, scp, folder, titles, reason):
     done = storescu(dcmtk, scp, *folder(a_file(a_slide())), **titles)
     assert done.code != 0
     assert reason in done.text
-    assert archive.instances == []
 
 
 def test_success_comes_after_file_and_row(dcmtk, scp, archive, folder):
