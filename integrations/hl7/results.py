@@ -8,7 +8,7 @@ OUL^R22 in UTF-8. Nothing a model or a lab wrote can add a field or a segment. I
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -24,6 +24,7 @@ from integrations.hl7.result_codes import (
     SYSTEMS,
     TRIAGE,
 )
+from integrations.hl7.writing import FieldValue, WrittenSegment, message, segment
 from worker.jobs.order import Code, Order, Patient, Question, Result, TriageClass
 from worker.jobs.reading import RESEARCH_USE, Reading, ReadingOutcome
 from worker.jobs.request import OPTION_LETTERS, Priority
@@ -39,14 +40,17 @@ ST_LENGTH: Final = 199
 #: one OBX-5 of reasoning: what the narrowest receivers keep
 PIECE_LENGTH: Final = 4000
 
+_LINE_ENDS: Final = re.compile("\r\n|[\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
+_UNWRITABLE: Final = re.compile("[\x00-\x09\x0e-\x1b\x1f\x7f-\x9f]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Observation:
-    """One OBX. `value` is escaped."""
+    """One OBX."""
 
     code: str
     kind: str
-    value: str
+    value: FieldValue
     status: str = PRELIMINARY
     #: OBX-4: the number of a piece
     piece: str = ""
@@ -73,10 +77,10 @@ def result_message(
     A reading without an answer is told as such, with the lab's own priority.
     """
     order = result.order
-    msh = _segment("MSH", {
-        2: "^~\\&", 3: escaped(sending[0]), 4: escaped(sending[1]), 5: escaped(receiving[0]),
-        6: escaped(receiving[1]), 7: _time(at), 9: f"{kind}^{kind.replace('^', '_')}",
-        10: escaped(control_id), 11: "T" if test or order.is_test else "P", 12: "2.5.1", 18: "UNICODE UTF-8",
+    msh = segment("MSH", {
+        3: _line(sending[0]), 4: _line(sending[1]), 5: _line(receiving[0]),
+        6: _line(receiving[1]), 7: _time(at), 9: (*kind.split("^"), kind.replace("^", "_")),
+        10: _line(control_id), 11: "T" if test or order.is_test else "P", 12: "2.5.1", 18: "UNICODE UTF-8",
     })  # fmt: skip
     patient = [_patient(order.patient)] if order.patient else []
     told = [*_notes(result, reading), _timing(result, reading), *_observations(result, reading)]
@@ -85,45 +89,45 @@ def result_message(
         segments = [msh, *patient, common, request, *told, specimen]
     else:
         segments = [msh, *patient, specimen, request, common, *told]
-    return "".join(segment + "\r" for segment in segments).encode()
+    return message(segments).encode()
 
 
-def _patient(patient: Patient) -> str:
-    authority = "&".join(escaped(part) for part in patient.authority.split("&"))
-    return _segment("PID", {
-        1: "1", 3: _components(escaped(patient.id), "", "", authority),
-        5: _components(escaped(patient.family), escaped(patient.given)), 7: escaped(patient.birth_date),
-        8: escaped(patient.sex),
+def _patient(patient: Patient) -> WrittenSegment:
+    authority = tuple(_line(part) for part in patient.authority.split("&"))
+    return segment("PID", {
+        1: "1", 3: (_line(patient.id), "", "", authority),
+        5: (_line(patient.family), _line(patient.given)), 7: _line(patient.birth_date),
+        8: _line(patient.sex),
     })  # fmt: skip
 
 
-def _common_order(order: Order) -> str:
+def _common_order(order: Order) -> WrittenSegment:
     """ORC-38 (pre-adopted from v2.9, as IHE DPOW does) is the accession."""
-    placer, filler = escaped(order.placer_order), escaped(order.filler_order or order.accession)
-    return _segment("ORC", {1: "RE", 2: placer, 3: filler, 38: escaped(order.accession)})
+    placer, filler = _line(order.placer_order), _line(order.filler_order or order.accession)
+    return segment("ORC", {1: "RE", 2: placer, 3: filler, 38: _line(order.accession)})
 
 
-def _request(result: Result) -> str:
+def _request(result: Result) -> WrittenSegment:
     order = result.order
-    return _segment("OBR", {
-        1: "1", 2: escaped(order.placer_order), 3: escaped(order.filler_order or order.accession),
+    return segment("OBR", {
+        1: "1", 2: _line(order.placer_order), 3: _line(order.filler_order or order.accession),
         4: _coded(order.procedure if order.procedure != Code() else PROCEDURE),
-        7: _time(order.occurred_at or result.observed_at), 20: escaped(order.accession),
+        7: _time(order.occurred_at or result.observed_at), 20: _line(order.accession),
         22: _time(result.observed_at), 25: PRELIMINARY,
     })  # fmt: skip
 
 
-def _specimen(order: Order) -> str:
+def _specimen(order: Order) -> WrittenSegment:
     """SPM-2: the slide's one known id as the placer's and the filler's. SPM-30 (v2.7) is the accession."""
-    slide, block = escaped(order.slide), escaped(order.block)
-    return _segment("SPM", {
-        1: "1", 2: _components(slide, slide), 3: _components(block, block),
+    slide, block = _line(order.slide), _line(order.block)
+    return segment("SPM", {
+        1: "1", 2: (slide, slide), 3: (block, block),
         4: _coded(order.specimen_type if order.specimen_type != Code() else SPECIMEN),
-        8: _coded(order.body_site), 30: escaped(order.accession),
+        8: _coded(order.body_site), 30: _line(order.accession),
     })  # fmt: skip
 
 
-def _notes(result: Result, reading: Reading) -> Iterator[str]:
+def _notes(result: Result, reading: Reading) -> Iterator[WrittenSegment]:
     texts = [RESEARCH_USE]
     if reading.provenance.notice not in ("", RESEARCH_USE):
         texts.append(reading.provenance.notice)
@@ -134,11 +138,11 @@ def _notes(result: Result, reading: Reading) -> Iterator[str]:
     if result.supersedes:
         texts.append(f"This replaces the earlier reading of job {result.supersedes}.")
     for number, text in enumerate(texts, start=1):
-        yield _segment("NTE", {1: str(number), 2: "L", 3: formatted(text), 4: "RE^Remark^HL70364"})
+        yield segment("NTE", {1: str(number), 2: "L", 3: _lines(text), 4: ("RE", "Remark", "HL70364")})
 
 
-def _timing(result: Result, reading: Reading) -> str:
-    return _segment("TQ1", {1: "1", 9: _coded(PRIORITIES[_priority(result, reading)])})
+def _timing(result: Result, reading: Reading) -> WrittenSegment:
+    return segment("TQ1", {1: "1", 9: _coded(PRIORITIES[_priority(result, reading)])})
 
 
 def _priority(result: Result, reading: Reading) -> Priority:
@@ -148,14 +152,14 @@ def _priority(result: Result, reading: Reading) -> Priority:
     return min(ordered, result.priority, key=lambda priority: priority.level)
 
 
-def _observations(result: Result, reading: Reading) -> Iterator[str]:
-    equipment = _components(escaped(reading.provenance.model), SYSTEM)
+def _observations(result: Result, reading: Reading) -> Iterator[WrittenSegment]:
+    equipment = (_line(reading.provenance.model), SYSTEM)
     said = [*_said(result, reading), *_asked(result.question), *_traced(result, reading)]
     for number, one in enumerate(said, start=1):
         code = Code(code=one.code, text=OBSERVATIONS[one.code], system=SYSTEM)
-        yield _segment("OBX", {
+        yield segment("OBX", {
             1: str(number), 2: one.kind, 3: _coded(code), 4: one.piece, 5: one.value, 11: one.status,
-            14: _time(result.observed_at), 17: _components(*METHOD, SYSTEM), 18: equipment,
+            14: _time(result.observed_at), 17: (*METHOD, SYSTEM), 18: equipment,
         })  # fmt: skip
 
 
@@ -170,7 +174,7 @@ def _said(result: Result, reading: Reading) -> Iterator[_Observation]:
     yield _answer(result.question, reading)
     yield _Observation(code="TRIAGE", kind="CWE", value=_coded(TRIAGE[result.triage]))
     for number, piece in enumerate(_pieces(_clean(reading.reasoning)), start=1):
-        yield _Observation(code="REASONING", kind="FT", value=formatted(piece), piece=str(number))
+        yield _Observation(code="REASONING", kind="FT", value=_lines(piece), piece=str(number))
     yield outcome
 
 
@@ -180,7 +184,7 @@ def _answer(question: Question, reading: Reading) -> _Observation:
     if not 0 <= place < len(question.options):
         return _text("ANSWER", reading.answer)
     option = Code(code=OPTION_LETTERS[place], text=question.options[place], system=SYSTEM)
-    chosen = _components(_coded(option), "", "", "", "", "", escaped(reading.answer))
+    chosen = (*_coded(option), "", "", "", "", "", _line(reading.answer))
     return _Observation(code="ANSWER", kind="CWE", value=chosen)
 
 
@@ -208,8 +212,8 @@ def _is_answered(reading: Reading) -> bool:
 def _text(code: str, text: str) -> _Observation:
     cleaned = _clean(text)
     if len(cleaned) > ST_LENGTH or "\n" in cleaned:
-        return _Observation(code=code, kind="FT", value=formatted(text))
-    return _Observation(code=code, kind="ST", value=escaped(text))
+        return _Observation(code=code, kind="FT", value=_lines(text))
+    return _Observation(code=code, kind="ST", value=_line(text))
 
 
 def _pieces(text: str) -> Iterator[str]:
@@ -223,9 +227,9 @@ def _pieces(text: str) -> Iterator[str]:
         yield text
 
 
-def _coded(code: Code) -> str:
+def _coded(code: Code) -> tuple[str, str, str]:
     system = SYSTEMS.get(code.system, "L" if ":" in code.system else code.system)
-    return _components(escaped(code.code), escaped(code.text), escaped(system))
+    return _line(code.code), _line(code.text), _line(system)
 
 
 def _time(at: datetime) -> str:
@@ -233,33 +237,18 @@ def _time(at: datetime) -> str:
     return at.strftime("%Y%m%d%H%M%S") if at.tzinfo is None else f"{at.astimezone(UTC):%Y%m%d%H%M%S}+0000"
 
 
-_ESCAPES: Final = str.maketrans({"\\": "\\E\\", "|": "\\F\\", "^": "\\S\\", "&": "\\T\\", "~": "\\R\\"})
-#: what any reader may take for the end of a line, and with it of a segment
-_LINE_ENDS: Final = re.compile("\r\n|[\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029]")
-_UNWRITABLE: Final = re.compile("[\x00-\x09\x0e-\x1b\x1f\x7f-\x9f]")
-_NULL: Final = '""'
-
-
 def _clean(text: str) -> str:
+    """Text of lines, without what a terminal, a frame or another system's parser would act on."""
     lines = _LINE_ENDS.sub("\n", text.encode("utf-8", "replace").decode())
     return _UNWRITABLE.sub(" ", lines)
 
 
-def escaped(text: str) -> str:
-    line = _clean(text).replace("\n", " ").strip(" ")
-    if line == _NULL:
-        return "\\X22\\\\X22\\"
-    return line.translate(_ESCAPES)
+def _lines(text: str) -> str:
+    """For FT. Two quotation marks alone are set apart: they would tell the receiver to delete what it has."""
+    lines = _clean(text)
+    return lines if lines.strip() != '""' else '" "'
 
 
-def formatted(text: str) -> str:
-    return _clean(text).translate(_ESCAPES).replace("\n", "\\.br\\")
-
-
-def _components(*parts: str) -> str:
-    return "^".join(parts).rstrip("^")
-
-
-def _segment(name: str, fields: Mapping[int, str]) -> str:
-    first = 2 if name == "MSH" else 1
-    return "|".join([name, *(fields.get(n, "") for n in range(first, max(fields) + 1))])
+def _line(text: str) -> str:
+    """For every other type."""
+    return _lines(text).replace("\n", " ").strip(" ")
