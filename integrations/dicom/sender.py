@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 import ssl
+import threading
 from dataclasses import dataclass
 from typing import Final
 
 from pydicom import dcmread, uid
-from pynetdicom import _config
+from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 
@@ -101,9 +102,16 @@ def _stored(report: bytes, peer: Dimse, sending: Sending, address: str) -> str:
         uid.Comprehensive3DSRStorage, [uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian]
     )
     tls = (sending.tls or ssl.create_default_context(), peer.host) if peer.tls else None
-    association = entity.associate(address, peer.port, ae_title=peer.title, tls_args=tls)
+    connected = threading.Event()
+    association = entity.associate(
+        address,
+        peer.port,
+        ae_title=peer.title,
+        tls_args=tls,
+        evt_handlers=[(evt.EVT_CONN_OPEN, lambda _event: connected.set())],
+    )
     if not association.is_established:
-        return _not_established(association)
+        return _not_established(association) if connected.is_set() else "unreachable"
     try:
         answer = association.send_c_store(dcmread(io.BytesIO(report)))
     except ValueError:  # no presentation context was accepted
@@ -122,8 +130,10 @@ def _word(status: int) -> str:
 
 
 def _not_established(association: Association) -> str:
+    if association.rejected_contexts:
+        return "sop_class"
     if not association.is_rejected:
-        return "dropped" if association.is_aborted else "unreachable"
+        return "dropped"
     answer = association.acceptor.primitive
     why = (answer.result_source or 0, answer.diagnostic or 0) if answer else (0, 0)
     return _REJECTED.get(why, "rejected")

@@ -12,6 +12,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from tests.builders import a_reading
+from worker.jobs.event import Delivery, Endpoint, EndpointStatus, EventType, Payload
 from worker.jobs.order import Channel, Order, Question, Result, Sender, TriageClass
 from worker.jobs.reading import PatchRecord, Reading
 from worker.jobs.request import Priority
@@ -94,6 +95,21 @@ def a_file(dataset: Dataset, syntax: str = uid.ExplicitVRLittleEndian) -> bytes:
     file = io.BytesIO()
     pydicom.dcmwrite(file, dataset, enforce_file_format=True)
     return file.getvalue()
+
+
+def a_delivery(attempt: int = 1) -> Delivery:
+    endpoint = Endpoint(
+        id="ep_1", name="archive", url="dicom://ARCHIVE@127.0.0.1:104", status=EndpointStatus.ACTIVE,
+        event_types=(EventType.JOB_SUCCEEDED,), payload=Payload.THIN, secrets=(),
+    )  # fmt: skip
+    return Delivery(
+        id="msg_1",
+        job_id="job_01",
+        endpoint=endpoint,
+        event_type=EventType.JOB_SUCCEEDED,
+        body=b"",
+        attempt=attempt,
+    )
 
 
 def a_result(**more: Any) -> Result:
