@@ -15,6 +15,7 @@ from integrations.rules.document import Place
 Finding = tuple[Place, str]
 
 NO_VALUE: Final = "has no value"
+_OF_HL7: Final = ("charset", "profile", "acknowledgement", "time_zone", "fields", "triggers", "scan_done")
 
 
 def disagreements(tree: Any) -> Iterator[Finding]:
@@ -22,6 +23,8 @@ def disagreements(tree: Any) -> Iterator[Finding]:
     protocols, senders, rules = _map(tree, "protocols"), _items(tree, "senders"), _items(tree, "rules")
     for name, protocol in protocols.items():
         yield from _in_protocol(("protocols", name), protocol)
+    for number, sender in enumerate(senders):
+        yield from _in_sender(("senders", number), sender)
     yield from _same_names(("senders",), senders)
     yield from _same_names(("rules",), rules)
     yield from _never_reached(rules)
@@ -59,6 +62,14 @@ def _answers(place: Place, answers: dict[str, Any], options: list[str]) -> Itera
         elif _plain(answer) in seen:
             yield (*place, answer), "stands for an option that was given already"
         seen.add(_plain(answer))
+
+
+def _in_sender(place: Place, sender: Any) -> Iterator[Finding]:
+    channel = _map_of(sender).get("channel")
+    if isinstance(channel, str) and _plain(channel) != "hl7":
+        for key in _OF_HL7:
+            if key in sender:
+                yield (*place, key), "is for senders of the channel hl7"
 
 
 def _in_rule(place: Place, rule: Any, protocols: list[str]) -> Iterator[Finding]:

@@ -44,6 +44,8 @@ class SenderRules:
     acknowledgement: str = "application"
     #: accession numbers are unique in it
     domain: str = ""
+    #: IANA's name; of times that come without one
+    time_zone: str = "UTC"
     #: for the HL7 room alone: where things stand in a message, and what its codes mean
     fields: Paths = field(default_factory=dict)
     triggers: Paths = field(default_factory=dict)

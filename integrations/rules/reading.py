@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
@@ -51,9 +51,17 @@ _KIND: Final = {
     "too_long": "has too many entries",
 }
 
+#: what a sender's channel has against its rules: the keys that lead there, and the reason
+Objections = Callable[[SenderRules], Iterable[tuple[tuple[str, ...], str]]]
 
-def read_rules(text: str, name: str) -> Rules:
-    """Raises RulesInvalid."""
+
+def _none(sender: SenderRules) -> Iterable[tuple[tuple[str, ...], str]]:
+    del sender
+    return ()
+
+
+def read_rules(text: str, name: str, *, objections: Objections = _none) -> Rules:
+    """`objections` is asked of every sender once the shape is right. Raises RulesInvalid."""
     try:
         document = read_document(text)
     except Unreadable as error:
@@ -65,17 +73,20 @@ def read_rules(text: str, name: str) -> Rules:
         found = error.errors(include_url=False, include_input=False, include_context=False)
         problems += (_problem(document, *_shape(document, each)) for each in found)
         raise RulesInvalid(_told(problems, name)) from None
+    for number, sender in enumerate(_senders(parsed)):
+        for keys, reason in objections(sender):
+            problems.append(_problem(document, ("senders", number, *keys), reason))
     if problems:
         raise RulesInvalid(_told(problems, name))
     return _rules(parsed, name)
 
 
-def open_rules(path: Path) -> Rules:
+def open_rules(path: Path, *, objections: Objections = _none) -> Rules:
     """Raises RulesInvalid, for a file that cannot be opened too."""
     try:
         with path.open("rb") as file:
             body = file.read(_MOST_BYTES + 1)
-        return read_rules(body.decode("utf-8-sig"), path.name)
+        return read_rules(body.decode("utf-8-sig"), path.name, objections=objections)
     except OSError as error:
         raise RulesInvalid((f"{path.name}: cannot be opened: {error.strerror}",)) from None
     except UnicodeDecodeError as error:
@@ -152,9 +163,13 @@ def _rules(parsed: RulesFile, name: str) -> Rules:
         source=name,
         digest="sha256:" + hashlib.sha256(canonical.encode()).hexdigest(),
         protocols=tuple(protocols.values()),
-        senders=tuple(SenderRules(**dict(part)) for part in parsed.senders),
+        senders=_senders(parsed),
         rules=tuple(_rule(part, protocols) for part in parsed.rules),
     )
+
+
+def _senders(parsed: RulesFile) -> tuple[SenderRules, ...]:
+    return tuple(SenderRules(**dict(part)) for part in parsed.senders)
 
 
 def _protocol(name: str, part: ProtocolPart) -> Protocol:

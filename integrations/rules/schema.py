@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Annotated, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -26,7 +27,7 @@ CHARSETS: Final = (
 )  # fmt: skip
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PATH: Final = re.compile(r"[A-Z][A-Z0-9]{2}\b[!-~ ]*")
+_PATH: Final = re.compile(r"[A-Z][A-Z0-9]{2}-[1-9]\d?(?:\.[1-9]\d?){0,2}")
 
 
 def _one_is_a_list(value: Any) -> Any:
@@ -66,6 +67,13 @@ def _version(value: int) -> int:
     return value
 
 
+def _time_zone(value: str) -> str:
+    try:
+        return ZoneInfo(value).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("must be a time zone, as Europe/Berlin") from None
+
+
 def _charset(value: str) -> str:
     if value not in CHARSETS:
         raise ValueError(f"must be one of {', '.join(CHARSETS)} (HL7 table 0211)")
@@ -88,12 +96,12 @@ def _pattern(value: str) -> str:
 
 def _path(value: str) -> str:
     if _PATH.fullmatch(value) is None:
-        raise ValueError("must begin with a segment's name: `ORC-38.1`")
+        raise ValueError("must be a segment, a field, its component and subcomponent: ORC-38, SPM-2.2.1")
     return value
 
 
 Name = Annotated[str, AfterValidator(_name)]
-Line = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Line = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 Option = Annotated[
     str, StringConstraints(min_length=1, max_length=500), AfterValidator(lambda text: " ".join(text.split()))
 ]
@@ -154,6 +162,7 @@ class SenderPart(Part):
     profile: Annotated[str, StringConstraints(max_length=64)] = ""
     acknowledgement: Annotated[str, Field(pattern="^(application|enhanced)$")] = "application"
     domain: Annotated[str, StringConstraints(max_length=200)] = ""
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     fields: dict[Name, Paths] = {}
     triggers: dict[Line, Lines] = {}
     scan_done: dict[Line, Lines] = {}

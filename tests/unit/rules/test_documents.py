@@ -4,9 +4,11 @@ import re
 
 import pytest
 
+from integrations.hl7.profiles import FIELDS, IGNORED, PROFILES
 from integrations.rules import document, patterns, schema
 from integrations.rules.reading import read_rules
 from tests.unit.rules.given import ROOT
+from worker.jobs.order import Verb
 
 REFERENCE = (ROOT / "docs" / "reference" / "rules.md").read_text()
 HOW_TO = (ROOT / "docs" / "how-to" / "triage.md").read_text()
@@ -39,6 +41,11 @@ def test_the_reference_has_the_limits_of_the_program():
     assert f"{patterns.MOST_TEXT:,} characters" in REFERENCE
     assert f"up to {patterns.MOST_CHARACTERS} characters" in REFERENCE
     assert f"{patterns.MOST_STEPS:,} steps" in " ".join(REFERENCE.split())
+
+
+def test_the_reference_has_the_words_of_the_hl7_room():
+    words = set(re.findall(r"`([\w-]+)`", REFERENCE.split("## A sender\n", 1)[1].split("\n## ")[0]))
+    assert words >= {*FIELDS, *PROFILES, *Verb, IGNORED}
 
 
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", HOW_TO, re.DOTALL), ids=["shadow", "live"])

@@ -37,7 +37,7 @@ def test_the_text_has_every_question_with_what_its_answers_do():
     assert "    Yes               raise to urgent" in text
     assert "    No                nothing" in text
     assert "    an open question: its answer changes nothing" in text
-    assert "old-lis: hl7, application LABSYS*, facility *, accession numbers of PATH" in text
+    assert "old-lis: hl7, application LABSYS*, facility *, profile classic, accession numbers of PATH" in text
 
 
 def test_the_document_has_everything_and_is_json():

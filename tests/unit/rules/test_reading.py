@@ -71,7 +71,7 @@ def test_the_embedded_rules_ask_every_slide_for_its_stain_and_tell_the_lis():
         ("      - name: reason", "      - name: Malignant", "protocols.malignancy.questions[1].name", "questions[0]"),
         ("    channel: hl7\n    application: IMA", "    channel: fax\n    application: IMA", "senders[0].channel", "'hl7'"),
         ("    charset: 8859/1", "    charset: latin1", "senders[1].charset", "table 0211"),
-        ("      slide: OBR-19", "      slide: 19", "senders[1].fields.slide", "segment"),
+        ("      slide: OBR-19", "      slide: 19", "senders[1].fields.slide", "must be a segment, a field"),
         ("  - name: old-lis", "  - name: archive", "senders[1].name", "senders[0]"),
         ("      sender: archive", "      sendr: archive", "rules[0].match.sendr", "did you mean `sender`"),
         ("    ask: malignancy\n", "    ask: malignacy\n", "rules[0].ask", "did you mean `malignancy`"),
