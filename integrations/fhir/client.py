@@ -144,7 +144,7 @@ class FhirServer:
 
 def _read(answer: httpx.Response, room: int) -> bytes:
     chunks = []
-    for chunk in answer.iter_raw():
+    for chunk in answer.iter_bytes():
         room -= len(chunk)
         if room < 0:
             raise FhirUnavailable("too_large", http_status=answer.status_code)

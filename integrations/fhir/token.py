@@ -139,7 +139,7 @@ class Tokens:
         headers |= {"accept": "application/json", "accept-encoding": "identity"}
         try:
             with self.client.stream("POST", self.credentials.token_url, data=form, headers=headers) as answer:
-                body = b"".join(_at_most(answer.iter_raw(), ANSWER_BYTES))
+                body = b"".join(_at_most(answer.iter_bytes(), ANSWER_BYTES))
         except (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, UnicodeError):
             raise FhirUnavailable("token") from None
         if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.is_server_error:

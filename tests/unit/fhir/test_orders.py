@@ -12,8 +12,22 @@ from hypothesis import strategies as st
 
 from integrations.fhir.orders import orders_of
 from tests.unit.fhir.conftest import (
-    BLOCK, CASE, HAEMATOXYLIN, LIS, OURS, PATIENT, REPORT, REQUEST, SAMPLE, SENDER, SLIDE, STUDY, TASK, bundle,
-    ref, typed,
+    BLOCK,
+    CASE,
+    HAEMATOXYLIN,
+    LIS,
+    OURS,
+    PATIENT,
+    REPORT,
+    REQUEST,
+    SAMPLE,
+    SENDER,
+    SLIDE,
+    STUDY,
+    TASK,
+    bundle,
+    ref,
+    typed,
 )  # fmt: skip
 from worker.errors import FhirOrderRefused, FhirUnreadable, PathlaneError
 from worker.jobs.order import Code, Verb
