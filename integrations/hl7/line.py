@@ -20,18 +20,16 @@ from threading import Lock, Thread
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+from integrations.hl7.frames import Decoder, frame
+from integrations.hl7.message import parse_text
 from worker.address import Address, AllowList
-from worker.errors import AddressRefused
+from worker.errors import AddressRefused, MessageTooLarge, MessageUnreadable
 from worker.pinned import Resolver, system_resolver, trusted_authorities
 
 #: registered for HL7 over TCP
 PORT: Final = 2575
 #: of acknowledgements that are read for one message; more is no conversation
 LONGEST_ANSWER: Final = 64 * 1024
-
-_START, _END = b"\x0b", b"\x1c"
-#: unread between two messages, at most
-_LINE_ENDS: Final = 16
 
 
 class FrameBroken(ConnectionError):
@@ -149,11 +147,11 @@ class Line:
             self._connection = self._connect(deadline)
         connection = self._connection
         connection.settimeout(deadline.left())
-        connection.sendall(_START + message + _END + b"\r")
-        for frame, rest in _frames(connection, deadline):
-            code, answered = _acknowledged(frame)
+        connection.sendall(frame(message))
+        for answer, is_last in _answers(connection, deadline):
+            code, answered = _acknowledged(answer)
             if answered and answered == control_id:
-                if rest:
+                if not is_last:
                     self._hang_up()
                 return Answer(code=code)
         raise ConnectionResetError
@@ -225,53 +223,36 @@ def _reach(addresses: Sequence[Address], port: int, deadline: _Deadline) -> sock
 def _is_quiet(connection: socket.socket) -> bool:
     """Whether the connection is open and nothing is unread: a late answer is not for the next message."""
     connection.settimeout(0)
-    unread = b""
     try:
-        # The last line end of a frame may come by itself.
-        while not unread.strip(b"\r\n") and len(unread) < _LINE_ENDS:
-            data = connection.recv(_LINE_ENDS)
-            if not data:
-                return False
-            unread += data
+        connection.recv(1)
     except (BlockingIOError, ssl.SSLWantReadError):
-        return not unread.strip(b"\r\n")
+        return True
     except OSError:
         return False
     return False
 
 
-def _frames(connection: socket.socket, deadline: _Deadline) -> Iterator[tuple[bytes, bytes]]:
-    """Each frame that comes and what has come behind it, until the receiver hangs up."""
-    waiting, room = b"", LONGEST_ANSWER
-    while True:
+def _answers(connection: socket.socket, deadline: _Deadline) -> Iterator[tuple[bytes, bool]]:
+    """Each message that comes, and whether nothing has come behind it, until the receiver hangs up."""
+    decoder, room = Decoder(most_bytes=LONGEST_ANSWER), LONGEST_ANSWER
+    while room > 0:
         connection.settimeout(deadline.left())
         data = connection.recv(4096)
         if not data:
             return
         room -= len(data)
-        waiting += data
-        while _END in waiting:
-            frame, _, waiting = waiting.partition(_END)
-            yield _content(frame), waiting.strip(b"\r\n")
-        if room < 0:
+        answers = decoder.feed(data)
+        if decoder.junk:
             raise FrameBroken
+        for number, answer in enumerate(answers, start=1):
+            yield answer, number == len(answers) and not decoder.is_inside
+    raise FrameBroken
 
 
-def _content(frame: bytes) -> bytes:
-    content = frame.strip(b"\r\n")
-    if content[:1] != _START or _START in content[1:]:
-        raise FrameBroken
-    return content[1:]
-
-
-def _acknowledged(frame: bytes) -> tuple[str, str]:
-    """MSA-1 and MSA-2, empty where there are none; in any version, with any line ends and delimiters."""
-    lines = [line for line in frame.replace(b"\n", b"\r").split(b"\r") if line]
-    if not lines or lines[0][:3] != b"MSH" or len(lines[0]) < 4:
+def _acknowledged(answer: bytes) -> tuple[str, str]:
+    """MSA-1 and MSA-2, empty where there are none; whatever the version and the character set."""
+    try:
+        message = parse_text(answer.decode("latin-1"))
+    except (MessageUnreadable, MessageTooLarge):
         return "", ""
-    separator = lines[0][3:4]
-    for line in lines[1:]:
-        name, *fields = (field.decode("latin-1").strip() for field in line.split(separator))
-        if name == "MSA" and len(fields) >= 2:
-            return fields[0].upper(), fields[1]
-    return "", ""
+    return message.get("MSA", 1).strip().upper(), message.get("MSA", 2).strip()

@@ -143,30 +143,24 @@ def test_many_messages_go_over_one_connection(line_to):
             START + f"MSH|^~\\&|L||P||2026||ACK|1|P|2.3\nMSA|AA|{number}\n".encode() + END
         ),
         lambda connection, number: connection.sendall(
-            b"\r\n" + START + f"MSH$%~\\&$L$\r\nMSA$AA$ {number} $fine\r\n".encode() + b"\x1c"
+            b"\r\n" + START + f"MSH$%~\\&$L$\r\nMSA$AA$ {number} $fine\r\n".encode() + END + b"\r\n"
         ),
         lambda connection, number: connection.sendall(acknowledgement(number).replace(b"LAB", b"M\xdcLLER")),
         lambda connection, number: [connection.send(bytes([one])) for one in acknowledgement(number)],
     ],
-    ids=["bare ACK of version 2.3", "LF", "delimiters, CRLF and no last CR", "Latin-1", "byte by byte"],
+    ids=[
+        "bare ACK of version 2.3",
+        "LF",
+        "delimiters, CRLF, and lines between frames",
+        "Latin-1",
+        "byte by byte",
+    ],
 )
 def test_acknowledgements_of_all_sorts_are_read(line_to, answer):
     with Receiver([answer, says("AA")]) as receiver:
         line = line_to(receiver.url)
         assert tell(line) == DELIVERED
         assert tell(line, a_delivery(last="2")) == DELIVERED
-
-
-def test_the_last_line_end_may_come_late_and_the_connection_is_kept(line_to):
-    late = threading.Event()
-    slowly = both(lambda c, n: c.sendall(acknowledgement(n)[:-1]), after(late, sends(b"\r")))
-    with Receiver([slowly, says("AA")]) as receiver:
-        line = line_to(receiver.url)
-        assert tell(line) == DELIVERED
-        late.set()
-        time.sleep(SHORT / 4)
-        assert tell(line, a_delivery(last="2")) == DELIVERED
-    assert [connection for connection, _ in receiver.received] == [1, 1]
 
 
 @pytest.mark.parametrize(
