@@ -10,17 +10,14 @@ process, in a program of its own.
 
 from __future__ import annotations
 
-import os
 import shutil
 import ssl
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from pydicom import uid
@@ -34,6 +31,7 @@ from pynetdicom.transport import AssociationServer
 
 from integrations.dicom.header import SYNTAXES, hush, read_instance
 from integrations.dicom.instance import Instance
+from integrations.dicom.spool import pieces, spooled, sweep, sync_folders
 from integrations.dicom.transport import LONGEST_PDU, PDU_BYTES, SECONDS, LimitedServer, TlsSocket
 from worker import log, uploads
 from worker.errors import ImageTooLarge, ImageUnreadable, StoreUnavailable
@@ -62,8 +60,6 @@ AHEAD: Final = 4
 #: who connects and asks for nothing holds one of the few places for this long
 SILENT_SECONDS: Final = 5.0
 _VERIFICATION: Final = "1.2.840.10008.1.1"
-_PIECE: Final = 1024 * 1024
-_SPOOLED: Final = "*.dcm"
 
 _log = log.get("dicom")
 
@@ -133,7 +129,7 @@ class Listener:
     def start(self) -> int:
         """Listen; gives the port. Raises OSError."""
         self._to.spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _sweep(self._to.spool)
+        sweep(self._to.spool)
         _set_up_library(self._to.spool)
         if self._to.tls is not None:
             self._to.tls.sslsocket_class = TlsSocket
@@ -196,8 +192,8 @@ class Listener:
         if (instance.sop_class, instance.sop_instance_uid) != announced:
             raise _Mismatch
         with path.open("rb") as file:
-            reference = uploads.keep(self._to.uploads, _pieces(file), max_bytes=self._to.max_bytes)
-        _sync_folders(uploads.path_of(self._to.uploads, reference), self._to.uploads)
+            reference = uploads.keep(self._to.uploads, pieces(file), max_bytes=self._to.max_bytes)
+        sync_folders(uploads.path_of(self._to.uploads, reference), self._to.uploads)
         self._archive.add(replace(instance, reference=reference))
 
     def _refused(self, status: int, comment: str) -> Dataset:
@@ -230,7 +226,7 @@ class Listener:
         inbound = self._of(event)
         inbound.bytes = 0
         inbound.requests += 1
-        files = (*inbound.spooled, _spooled(event.message))
+        files = (*inbound.spooled, spooled(event.message))
         inbound.spooled = [file for file in files if file and not file.closed]
 
     def _answered(self, event: Event) -> None:
@@ -245,25 +241,11 @@ class Listener:
 
     def _closed(self, event: Event) -> None:
         """EVT_CONN_CLOSE: pynetdicom leaves the files of objects that were refused unseen or broke off."""
-        for file in (*self._of(event).spooled, _spooled(event.assoc.dimse.message)):
+        for file in (*self._of(event).spooled, spooled(event.assoc.dimse.message)):
             if file:
                 file.close()
                 Path(file.name).unlink(missing_ok=True)
-        _sweep(self._to.spool)
-
-
-def _spooled(message: object) -> Any:
-    """The file pynetdicom writes a message to. Its name for it is private; `_sweep` does without."""
-    return getattr(message, "_data_set_file", None)
-
-
-def _sweep(spool: Path) -> None:
-    """What a listener left that was killed. A file that still grows is younger than the time limits."""
-    oldest = time.time() - 4 * SECONDS
-    for path in spool.glob(_SPOOLED):
-        with suppress(OSError):
-            if path.stat().st_mtime < oldest:
-                path.unlink()
+        sweep(self._to.spool)
 
 
 def _application_entity(listening: Listening) -> ApplicationEntity:
@@ -287,17 +269,3 @@ def _set_up_library(spool: Path) -> None:
     _config.STORE_RECV_CHUNKED_DATASET = True
     _config.LOG_HANDLER_LEVEL = "none"
     tempfile.tempdir = str(spool)
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    return iter(lambda: file.read(_PIECE), b"")
-
-
-def _sync_folders(path: Path, top: Path) -> None:
-    """A new name is durable when its folder is."""
-    for folder in (path.parent, top):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -34,6 +34,7 @@ STORED: Final = {
     0xB007: "warning",
     0x0111: "duplicate",
 }
+_DELIVERED: Final = frozenset(STORED.values())
 _REFUSED: Final = {0x0122: "sop_class", 0x0124: "not_authorised", 0x0213: "busy"}
 _BY_HIGH_BYTE: Final = {
     0xA7: "busy",
@@ -80,9 +81,6 @@ def attempt(
     if reason in _DELIVERED:
         return Outcome(status=DeliveryStatus.DELIVERED, reason=reason)
     return failed(delivery, wait_after, chance=chance, reason=reason)
-
-
-_DELIVERED: Final = frozenset(STORED.values())
 
 
 def _address(peer: Dimse, sending: Sending, allow: AllowList) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import ssl
 import subprocess
 import tempfile
 import time
@@ -99,6 +100,25 @@ def folder(tmp_path):
         return paths
 
     return write
+
+
+@pytest.fixture
+def certificates(tmp_path):
+    """An authority that signs itself, for localhost."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    make = [
+        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate,
+    ]  # fmt: skip
+    subprocess.run(make, check=True, capture_output=True)
+
+    def context(purpose, *, own: bool):
+        made = ssl.create_default_context(purpose, cafile=certificate)
+        if own:
+            made.load_cert_chain(certificate, key)
+        return made
+
+    return context
 
 
 def kept(scp, instance) -> bytes:

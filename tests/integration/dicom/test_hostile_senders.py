@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 
-from integrations.dicom.listener import NOT_WHAT_WAS_ANNOUNCED, TOO_LARGE
+from integrations.dicom.listener import AHEAD, NOT_WHAT_WAS_ANNOUNCED, TOO_LARGE
 from integrations.dicom.transport import LONGEST_PDU
 from tests.integration.dicom.conftest import eventually
 from tests.integration.dicom.test_listener import associated, sent
@@ -193,3 +196,22 @@ def test_pixels_that_break_off_are_stored_as_they_came(scp, archive, folder):
     (path,) = folder(a_file(a_slide())[:-1000])
     assert shove(scp, path).startswith("0x0000")
     assert len(archive.instances) == 1
+
+
+def test_a_sender_that_does_not_wait_for_answers_is_cut_off(scp, archive):
+    go_on = threading.Event()
+    archive.on_add = lambda _instance: go_on.wait(20)
+    association = associated(scp, a_slide())
+    (context,) = association.accepted_contexts
+    body = encode(a_slide(), is_implicit_vr=False, is_little_endian=True)
+    for number in range(3 * AHEAD):
+        request = C_STORE()
+        request.MessageID, request.Priority = number + 1, 2
+        request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = a_slide().SOPClassUID, "1.2.3.4"
+        request.DataSet = io.BytesIO(body)
+        association.dimse.send_msg(request, context.context_id)
+    assert eventually(lambda: association.is_aborted)
+    go_on.set()
+    archive.on_add = lambda _instance: None
+    assert eventually(lambda: everything_under(scp.spool) == set())
+    assert sent(scp, a_slide("1.2.3.12")).Status == 0

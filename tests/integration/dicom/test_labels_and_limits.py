@@ -111,25 +111,6 @@ def test_a_listener_without_a_list_of_callers_does_not_start(tmp_path, archive):
         Listener(listening, archive)
 
 
-@pytest.fixture
-def certificates(tmp_path):
-    """An authority that signs itself, for localhost."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    make = [
-        "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-        "-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate,
-    ]  # fmt: skip
-    subprocess.run(make, check=True, capture_output=True)
-
-    def context(purpose, *, own: bool):
-        made = ssl.create_default_context(purpose, cafile=certificate)
-        if own:
-            made.load_cert_chain(certificate, key)
-        return made
-
-    return context
-
-
 def test_over_tls_with_a_certificate_it_is_stored(start, archive, certificates):
     server = certificates(ssl.Purpose.CLIENT_AUTH, own=True)
     server.verify_mode = ssl.CERT_REQUIRED

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import subprocess
 from contextlib import suppress
 from datetime import timedelta
 
 import pydicom
 import pytest
+from pynetdicom import AE, evt
 
 from integrations.dicom import sender, stow
 from integrations.dicom.endpoint import DicomWeb, Dimse
@@ -239,3 +241,27 @@ def test_over_plain_http_nothing_is_sent_unless_it_is_allowed(orthanc, report):
     with pinned_client(LOOPBACK, seconds=20) as strict:
         outcome = orthanc.inside(lambda: by_stow(report, ROOT, strict))
     assert outcome.reason == "address_refused"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_over_tls_the_archive_must_have_a_certificate_we_know(report, certificates, known):
+    stored = []
+    archive = AE("ARCHIVE")
+    archive.add_supported_context("1.2.840.10008.5.1.4.1.1.88.34")
+    server = archive.start_server(
+        ("127.0.0.1", 0),
+        block=False,
+        ssl_context=certificates(ssl.Purpose.CLIENT_AUTH, own=True),
+        evt_handlers=[
+            (evt.EVT_C_STORE, lambda event: stored.append(event.request.AffectedSOPInstanceUID) or 0)
+        ],
+    )
+    peer = Dimse(title="ARCHIVE", host="localhost", port=server.server_address[1], tls=True)
+    ours = certificates(ssl.Purpose.SERVER_AUTH, own=False) if known else ssl.create_default_context()
+    sending = Sending(title="PATHLANE", seconds=10, tls=ours, resolve=lambda *_: ["127.0.0.1"])
+    try:
+        outcome = by_dimse(report, peer, sending=sending)
+    finally:
+        server.shutdown()
+    assert (outcome.status is DeliveryStatus.DELIVERED) is known
+    assert stored == ([report_uid("job_01")] if known else [])
