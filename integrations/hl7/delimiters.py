@@ -53,6 +53,11 @@ class Delimiters:
     def subcomponents(self, raw: str) -> list[str]:
         return raw.split(self.subcomponent) if self.subcomponent else [raw]
 
+    def part(self, raw: str, component: int, subcomponent: int) -> str:
+        """Unescaped text of one subcomponent of a repetition, both counted from 1; empty for none."""
+        inside = _nth(self.components(raw), component)
+        return self.unescaped(_nth(self.subcomponents(inside), subcomponent)) if inside else ""
+
     def unescaped(self, raw: str) -> str:
         if not self.escape or self.escape not in raw:
             return raw
@@ -76,6 +81,10 @@ LITERAL: Final = Delimiters("", "", "", "", "")
 _SIGNS: Final = {
     "F": "field", "S": "component", "T": "subcomponent", "R": "repetition", "E": "escape", "P": "truncation",
 }  # fmt: skip
+
+
+def _nth(parts: list[str], number: int) -> str:
+    return parts[number - 1] if 0 < number <= len(parts) else ""
 
 
 def _divides(sign: str) -> bool:

@@ -46,8 +46,8 @@ class Head:
 
     @property
     def trigger(self) -> str:
-        """MSH-9.2: `O21`."""
-        return self.msh.get(9, 2)
+        """MSH-9.2: `O21`; from MSH-9.3 where it is empty."""
+        return self.msh.get(9, 2) or self.msh.get(9, 3).rpartition("_")[2]
 
     @property
     def control_id(self) -> str:

@@ -39,7 +39,8 @@ class Component:
         return tuple(map(self.delimiters.unescaped, self.delimiters.subcomponents(self.raw)))
 
     def subcomponent(self, number: int) -> str:
-        return _unescaped(self.delimiters, self.delimiters.subcomponents(self.raw), number)
+        parts = self.delimiters.subcomponents(self.raw)
+        return self.delimiters.unescaped(parts[number - 1]) if 0 < number <= len(parts) else ""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -62,7 +63,7 @@ class Repetition:
         return Component(parts[number - 1] if 0 < number <= len(parts) else "", self.delimiters)
 
     def get(self, component: int = 1, subcomponent: int = 1) -> str:
-        return self.component(component).subcomponent(subcomponent)
+        return self.delimiters.part(self.raw, component, subcomponent)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -180,7 +181,3 @@ def _lines(pieces: list[str], delimiters: Delimiters) -> Iterator[str]:
 def _fields(line: str, delimiters: Delimiters) -> tuple[str, ...]:
     name, *fields = line.split(delimiters.field)
     return (name, delimiters.field, *fields) if name == "MSH" else (name, *fields)
-
-
-def _unescaped(delimiters: Delimiters, parts: list[str], number: int) -> str:
-    return delimiters.unescaped(parts[number - 1]) if 0 < number <= len(parts) else ""

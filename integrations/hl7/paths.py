@@ -30,9 +30,10 @@ class Path:
     subcomponent: int = 0
 
     def values(self, segment: Segment) -> Iterator[str]:
-        """Of every repetition; the empty ones too."""
+        """Of every repetition, the empty ones too; control characters are kept for whoever refuses them."""
         for repetition in segment.field(self.field).repetitions:
-            yield plain(repetition.get(self.component or 1, self.subcomponent or 1)).strip()
+            value = repetition.get(self.component or 1, self.subcomponent or 1).strip()
+            yield "" if value == NULL else value
 
     def code(self, segment: Segment) -> Code:
         """A coded element: a whole field, or one component whose subcomponents are its parts."""

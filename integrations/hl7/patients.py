@@ -11,7 +11,7 @@ from typing import Final
 
 from integrations.hl7.head import identifier
 from integrations.hl7.message import Repetition
-from integrations.hl7.paths import plain, read_path
+from integrations.hl7.paths import NULL, plain, read_path
 from integrations.hl7.units import Unit
 from worker.errors import FieldMissing
 from worker.jobs.order import Merge, Patient, Subject
@@ -71,11 +71,11 @@ def _best(known: Sequence[Repetition]) -> Repetition:
 
 
 def _id(one: Repetition, where: str = "PID-3") -> str:
-    return identifier(plain(one.get()), where)
+    return identifier(one.get(), where)
 
 
 def _authority(one: Repetition) -> str:
-    parts = (plain(part).strip() for part in one.component(4).subcomponents)
+    parts = ("" if part == NULL else part.strip() for part in one.component(4).subcomponents)
     return identifier("&".join(parts).rstrip("&"), "PID-3.4")
 
 
