@@ -18,6 +18,7 @@ _COMMANDS: Final = {
     "up": "fleet",
     "worker": "fleet",
     "gateway": "fleet",
+    "listen": "fleet",
     "status": "health",
     "doctor": "health",
     "submit": "jobs",
@@ -30,6 +31,7 @@ _COMMANDS: Final = {
     "demo": "demo",
     "rules": "rules",
     "shadow": "shadow",
+    "archive": "archive",
 }
 
 

@@ -93,6 +93,8 @@ def running(
             start(name, python(module))
         if hl7_port is not None:
             start("hl7", python("integrations.listen", "hl7"))
+            if environment.get("PATHLANE_DICOM_CALLERS"):
+                start("dicom", python("integrations.listen", "dicom"))
         start("worker", python("worker"))
         url = f"http://{host}:{port}"
         _wait(supervisor, lambda: _answers(f"{url}/readyz") and _has_worker(environment), stopped)

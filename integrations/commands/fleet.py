@@ -1,4 +1,4 @@
-"""For whoever runs it: up, worker, gateway."""
+"""For whoever runs it: up, worker, gateway, listen."""
 
 from __future__ import annotations
 
@@ -82,6 +82,22 @@ def worker(data: Path | None) -> None:
     log.configure("worker-supervisor", settings.log_level)
     names = [settings.model.device] if settings.model.device != "auto" else _visible_devices()
     _supervise([(f"worker {name}", python("worker", "--device", name)) for name in names])
+
+
+@click.command()
+@click.argument("channel", type=click.Choice(["hl7", "dicom"]))
+@data_option
+@tells_errors
+def listen(channel: str, *, data: Path | None) -> None:
+    """Take a hospital's orders in, until SIGTERM.
+
+    \b
+    pathlane listen hl7       MLLP: orders by the site's rules, AA after the commit
+    pathlane listen dicom     C-STORE: a series that has come to rest is an order
+    """
+    settings = settings_for(data)
+    log.configure("listener-supervisor", settings.log_level)
+    _supervise([(channel, python("integrations.listen", channel))])
 
 
 @click.command()

@@ -13,7 +13,15 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
-from worker.errors import InputError, NotFound, PathlaneError, SchemaOutdated, TransientError
+from worker.errors import (
+    InputError,
+    NotFound,
+    PathlaneError,
+    RulesInvalid,
+    SchemaOutdated,
+    SealBroken,
+    TransientError,
+)
 from worker.settings import Settings, SettingsError, embedded_environment, read_settings
 from worker.store import schema
 from worker.store.cases import Cases
@@ -116,6 +124,8 @@ def tells_errors(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _status(error: PathlaneError) -> int:
+    if isinstance(error, RulesInvalid | SealBroken):
+        return EX_CONFIG
     if isinstance(error, TransientError):
         return UNAVAILABLE
     return REFUSED if isinstance(error, InputError) else 1

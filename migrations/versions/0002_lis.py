@@ -39,6 +39,7 @@ def upgrade():
     sa.Column('study_uid', sa.Text(), nullable=False),
     sa.Column('series_uid', sa.Text(), nullable=False),
     sa.Column('sop_class', sa.Text(), nullable=False),
+    sa.Column('is_slide', sa.Boolean(), nullable=False),
     sa.Column('reference', sa.Text(), nullable=False),
     sa.Column('is_eligible', sa.Boolean(), nullable=False),
     sa.Column('pixels', sa.BigInteger(), nullable=False),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from PIL import Image
@@ -34,14 +36,15 @@ def pytest_collection_modifyitems(items):
 class Up:
     """`pathlane up`, running in its own folder."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
         self.data = folder / "data"
+        self._arguments = arguments
         self._log = folder / "up.log"
         self._environment = os.environ | {f"PATHLANE_{k}": v for k, v in settings.items()}
         self._process: subprocess.Popen | None = None
 
     def start(self) -> Up:
-        arguments = [*PATHLANE, "up", "--data", str(self.data), "--port", "0"]
+        arguments = [*PATHLANE, "up", "--data", str(self.data), "--port", "0", *self._arguments]
         with self._log.open("w") as log:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log, env=self._environment)
         self.until(lambda: "Ctrl-C stops it" in self.log() or self._process.poll() is not None)
@@ -53,8 +56,20 @@ class Up:
         return next(line.split()[-1] for line in self.log().splitlines() if line.startswith("Pathlane is up"))
 
     @property
+    def hl7(self) -> tuple[str, str]:
+        line = next(line for line in self.log().splitlines() if line.startswith("HL7 orders at"))
+        host, port = line.split()[-1].rsplit(":", 1)
+        return host, port
+
+    @property
     def key(self) -> str:
         return (self.data / "api-key").read_text()
+
+    @property
+    def http(self) -> httpx.Client:
+        return httpx.Client(
+            base_url=self.url, headers={"authorization": f"Bearer {self.key}"}, trust_env=False
+        )
 
     def log(self) -> str:
         return self._log.read_text()
@@ -88,8 +103,14 @@ class Up:
     def show(self, job_id: str) -> dict:
         return json.loads(self.run("show", job_id, "--json"))
 
+    def json(self, *arguments: str) -> dict:
+        return json.loads(self.run(*arguments, "--json"))
+
+    def status(self) -> dict:
+        return self.json("status")
+
     def workers(self) -> list[dict]:
-        return json.loads(self.run("status", "--json"))["workers"]
+        return self.status()["workers"]
 
     def until(self, condition, seconds: float = 150) -> None:
         end = time.monotonic() + seconds
@@ -114,10 +135,10 @@ def own_up(tmp_path):
     """Stacks of this test's own, which it may harm."""
     started = []
 
-    def start(**settings):
+    def start(*arguments, **settings):
         folder = tmp_path / str(len(started))
         folder.mkdir()
-        started.append(Up(folder, **settings))
+        started.append(Up(folder, *arguments, **settings))
         return started[-1].start()
 
     yield start
@@ -130,3 +151,9 @@ def ihc() -> Image.Image:
     """scikit-image's photograph: colonic glands, DAB."""
     skimage_data = pytest.importorskip("skimage.data")
     return Image.fromarray(skimage_data.immunohistochemistry())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

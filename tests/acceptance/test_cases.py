@@ -2,7 +2,6 @@
 
 import io
 
-import httpx
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
@@ -108,9 +107,7 @@ def test_the_same_key_gives_the_same_job(up, ihc, tmp_path):
 
 def test_http_takes_a_case_in_and_gives_its_reading(up, ihc, tmp_path):
     file = saved_as("png")(tmp_path, ihc)
-    with httpx.Client(
-        base_url=up.url, headers={"authorization": f"Bearer {up.key}"}, trust_env=False
-    ) as client:
+    with up.http as client:
         reference = client.post("/v1/uploads", content=file.read_bytes()).json()["reference"]
         body = {
             "images": [{"reference": reference}],
@@ -151,9 +148,7 @@ def socket_of(up):
 
 def reference_of(up, ihc, tmp_path):
     file = saved_as("png")(tmp_path, ihc)
-    with httpx.Client(
-        base_url=up.url, headers={"authorization": f"Bearer {up.key}"}, trust_env=False
-    ) as client:
+    with up.http as client:
         return client.post("/v1/uploads", content=file.read_bytes()).json()["reference"]
 
 

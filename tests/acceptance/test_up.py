@@ -6,6 +6,8 @@ import time
 
 import psutil
 
+from tests.builders import STAINS
+
 
 def ended(up, ids):
     """The jobs, once all of them have ended."""
@@ -21,7 +23,12 @@ def test_twelve_jobs_and_three_kills_end_once_each_and_nothing_is_left(own_up, i
     up = own_up(LEASE_SECONDS="3", SWEEP_SECONDS="1", SLOTS="2")
     file = tmp_path / "a.png"
     ihc.save(file)
-    ids = [up.submit(file, "--priority", ("stat", "urgent", "routine")[n % 3])["id"] for n in range(12)]
+    # Over HTTP, so that all of them are queued before the first worker dies.
+    with up.http as client:
+        reference = client.post("/v1/uploads", content=file.read_bytes()).json()["reference"]
+        body = {"images": [{"reference": reference}], "question": "Which stain is shown?", "options": STAINS}
+        bodies = [body | {"priority": ("stat", "urgent", "routine")[n % 3]} for n in range(12)]
+        ids = [client.post("/v1/jobs", json=body).json()["id"] for body in bodies]
     for _ in range(3):
         up.until(lambda: len(up.workers()) == 1)
         (worker,) = up.workers()

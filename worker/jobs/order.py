@@ -101,6 +101,8 @@ class Order:
 
     verb: Verb
     sender: Sender
+    #: in which accession numbers and patient numbers are unique; a site sets it for a sender
+    domain: str = ""
     accession: str = ""
     slide: str = ""
     block: str = ""

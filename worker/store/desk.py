@@ -57,7 +57,7 @@ class Desk:
 
     def take(self, order: Order) -> None:
         take = {
-            Verb.REGISTERED: self._register,
+            Verb.REGISTERED: self._registered,
             Verb.AVAILABLE: self._available,
             Verb.WITHDRAWN: self._withdraw,
             Verb.CLOSED: self._close,
@@ -65,13 +65,37 @@ class Desk:
         }
         take[order.verb](order)
 
+    def _registered(self, order: Order) -> None:
+        if order.accession or order.slide:
+            self._register(order)
+            return
+        for case in self._patients_cases(order):
+            self._rewrite(case, replace(self._order(case), patient=order.patient), {})
+            self._note(case.id, "patient updated", {})
+
+    def _patients_cases(self, order: Order) -> Sequence[Row[Any]]:
+        digest = self._patient_digest(order)
+        if not digest:
+            return ()
+        return self.connection.execute(
+            select(cases).where(cases.c.patient_digest == digest).with_for_update()
+        ).all()
+
+    def _whole_case(self, order: Order) -> Row[Any] | None:
+        """What was said of the accession before any of its slides had a name."""
+        if not order.slide or not order.accession:
+            return None
+        whole = select(cases).where(*_same_slide(replace(order, slide="")))
+        return self.connection.execute(whole).one_or_none()
+
     def _register(self, order: Order) -> Row[Any]:
         """The case, made or brought up to date: what a message does not say stays as it was."""
         known = self.connection.execute(
             select(cases).where(*_same_slide(order)).with_for_update()
         ).one_or_none()  # fmt: skip
-        if known is not None:
-            order = known_by_now(self._order(known), order)
+        earlier = known or self._whole_case(order)
+        if earlier is not None:
+            order = known_by_now(self._order(earlier), order)
         values = {
             "series_uid": order.series_uid, "patient_digest": self._patient_digest(order),
             "sealed": self.seal.close_json(order_document(order)), "updated_at": clock(),
@@ -244,7 +268,7 @@ class Desk:
 
 
 def _domain(order: Order) -> str:
-    return TEST_DOMAIN if order.is_test else ""
+    return TEST_DOMAIN if order.is_test else order.domain
 
 
 def _same_slide(order: Order) -> tuple[Any, ...]:

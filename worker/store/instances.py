@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from sqlalchemy import Connection, Table, func, insert, select, update
 
@@ -16,10 +16,8 @@ from worker.store.sealing import Seal
 from worker.store.session import Database, clock
 from worker.store.tables import InstanceRow
 
-#: VL Whole Slide Microscopy Image Storage (PS3.4 B.5): the instances of a series are levels of one picture
-WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
-#: of a slide, the largest level with no more pixels than this is shown whole
-MOST_PIXELS = 16_000_000
+#: as much as a model sees of one picture: a smaller level of a slide would be shown enlarged
+ENOUGH_PIXELS = 1_003_520
 MOST_PICTURES = 8
 
 instances = cast("Table", InstanceRow.__table__)
@@ -29,6 +27,8 @@ instances = cast("Table", InstanceRow.__table__)
 class Instance:
     sop_instance_uid: str
     sop_class: str
+    #: one level of a whole slide
+    is_slide: bool
     #: `upload:` reference of the stored file
     reference: str
     is_eligible: bool
@@ -48,8 +48,8 @@ class Instances:
         row = {
             "sop_instance_uid": instance.sop_instance_uid, "sop_class": instance.sop_class,
             "study_uid": instance.order.study_uid, "series_uid": instance.order.series_uid,
-            "reference": instance.reference, "is_eligible": instance.is_eligible,
-            "pixels": instance.pixels, "received_at": clock(),
+            "is_slide": instance.is_slide, "is_eligible": instance.is_eligible,
+            "pixels": instance.pixels, "reference": instance.reference, "received_at": clock(),
             "sealed": self._seal.close_json(order_document(instance.order)),
         }  # fmt: skip
         known = select(instances.c.reference).where(instances.c.sop_instance_uid == instance.sop_instance_uid)
@@ -84,11 +84,11 @@ class Instances:
 def pictures(connection: Connection, series_uid: str) -> Sequence[str]:
     """References of what a model may be shown of a series; empty while nothing has come.
 
-    Of a whole slide one level, the largest that can be shown whole; of other series the first eight.
+    Of a whole slide one level, the smallest that has enough pixels; of other series the largest eight.
     """
     query = select(instances).where(instances.c.series_uid == series_uid, instances.c.is_eligible)
-    found: Sequence[Any] = connection.execute(query.order_by(instances.c.pixels)).all()
-    if any(row.sop_class == WHOLE_SLIDE for row in found):
-        small = [row for row in found if row.pixels <= MOST_PIXELS]
-        found = small[-1:] or found[:1]
-    return [row.reference for row in found[:MOST_PICTURES]]
+    found = connection.execute(query.order_by(instances.c.pixels, instances.c.sop_instance_uid)).all()
+    levels = [row for row in found if row.is_slide]
+    enough = [row for row in levels if row.pixels >= ENOUGH_PIXELS]
+    shown = [row for row in reversed(found) if not row.is_slide] + (enough[:1] or levels[-1:])
+    return [row.reference for row in shown[:MOST_PICTURES]]

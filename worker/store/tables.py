@@ -242,6 +242,7 @@ class InstanceRow(Base):
     study_uid: Mapped[str]
     series_uid: Mapped[str]
     sop_class: Mapped[str]
+    is_slide: Mapped[bool]
     reference: Mapped[str]
     #: whether a model may be shown it: no label, no overview
     is_eligible: Mapped[bool]

@@ -14,7 +14,7 @@ from worker.jobs.order import Channel, Merge, Mode, Order, Subject, Verb, order_
 from worker.jobs.request import Priority
 from worker.store.cases import Cases, Validity
 from worker.store.endpoints import Endpoints
-from worker.store.instances import WHOLE_SLIDE, Instance, Instances
+from worker.store.instances import Instance, Instances
 from worker.store.intake import Arrival, Intake, Taken
 from worker.store.jobs import Jobs
 from worker.store.sealing import Seal
@@ -225,10 +225,10 @@ def test_in_shadow_nobody_is_told_and_live_tells_whom_the_rule_names(site, jobs,
     assert (shadow, live) == ((), ("lis",))
 
 
-def an_instance(uid, *, pixels=100, sop_class="1.2", eligible=True, **order):
+def an_instance(uid, *, pixels=100, slide_level=False, eligible=True, **order):
     return Instance(
-        sop_instance_uid=uid, sop_class=sop_class, reference=f"upload:sha256-{int(uid[-1]):064}",
-        is_eligible=eligible, pixels=pixels, order=an_order(images=(), **order),
+        sop_instance_uid=uid, sop_class="1.2", reference=f"upload:sha256-{int(uid[-1]):064}",
+        is_eligible=eligible, is_slide=slide_level, pixels=pixels, order=an_order(images=(), **order),
     )  # fmt: skip
 
 
@@ -250,8 +250,9 @@ def test_a_series_is_not_at_rest_while_instances_come(instances):
 
 
 def test_of_a_slide_one_level_is_shown_and_never_its_label(site, jobs, instances):
-    for uid, pixels, eligible in (("1.1", 10, False), ("1.2", 9_000_000, True), ("1.3", 10**10, True)):
-        instances.add(an_instance(uid, pixels=pixels, sop_class=WHOLE_SLIDE, eligible=eligible))
+    for uid, pixels, eligible in (("1.1", 10**7, False), ("1.4", 10**5, True), ("1.2", 9_000_000, True),
+                                  ("1.3", 10**10, True)):  # fmt: skip
+        instances.add(an_instance(uid, pixels=pixels, slide_level=True, eligible=eligible))
     (job_id,) = site.take(an_order(images=())).jobs
     assert [i.reference for i in jobs.get(job_id).request.images] == [f"upload:sha256-{2:064}"]
 
@@ -290,3 +291,26 @@ def test_an_order_survives_being_written_down():
     order = replace(an_order(), occurred_at=datetime(2026, 11, 23, tzinfo=UTC))
     assert order_of(order_document(order)) == order
     assert isinstance(order, Order)
+
+
+def test_what_is_known_of_the_case_holds_for_its_slides(site, database):
+    seen = []
+    site.intake = Intake(database, SEAL, lambda order: seen.append(order) or ())
+    site.take(an_order(Verb.REGISTERED, slide="", priority=Priority.STAT, placer_order="P1", images=()))
+    site.take(an_order())
+    assert (seen[0].slide, seen[0].placer_order, seen[0].priority) == ("S26-0001-A1", "P1", Priority.STAT)
+
+
+def test_news_of_a_patient_changes_their_cases_and_makes_none(site, jobs, cases, database):
+    site.take(an_order())
+    job_id = finish(jobs)
+    renamed = replace(an_order().patient, family="Meier")
+    site.take(an_order(Verb.REGISTERED, accession="", slide="", images=(), patient=renamed))
+    assert cases.standing(job_id).order.patient.family == "Meier"
+    assert len(rows(database, "cases")) == 1
+
+
+def test_domains_keep_the_same_accession_number_of_two_labs_apart(site, database):
+    site.take(an_order(domain="a"))
+    site.take(an_order(domain="b"))
+    assert len(rows(database, "cases")) == 2

@@ -1,0 +1,161 @@
+"""The listeners: programs that take a hospital's orders in.
+
+Started by `pathlane listen` and `pathlane up --lis` as `python -m integrations.listen hl7` (or `dicom`). In:
+settings from the environment. Out: an exit status. Neither needs torch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from ulid import ULID
+
+from integrations.hl7.mllp import Limits, Peer, serve, tls_context
+from integrations.hl7.results import CONTROL_ID_LENGTH
+from integrations.reception import Bell, Reception
+from integrations.rules.matching import Rules
+from integrations.site import open_site_rules
+from worker import log
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, ring
+from worker.errors import PathlaneError, StoreUnavailable
+from worker.settings import Settings, SettingsError, read_settings
+from worker.store import schema
+from worker.store.instances import Instances
+from worker.store.intake import Arrival, Intake
+from worker.store.sealing import Seal, seal_of
+from worker.store.session import Database
+
+EX_CONFIG = 78
+#: rings for one batch: more jobs than that are read one after another anyway
+MOST_RINGS = 64
+FORGET_SECONDS = 3600.0
+
+logger = log.get(__name__)
+
+
+def main(arguments: Sequence[str]) -> int:
+    programs: dict[str, Callable[[Settings], None]] = {"hl7": listen_hl7, "dicom": listen_dicom}
+    if len(arguments) != 1 or arguments[0] not in programs:
+        print(f"usage: python -m integrations.listen {{{','.join(programs)}}}", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        settings = read_settings()
+        log.configure(arguments[0], settings.log_level)
+        connect(settings.queue.broker_url.get_secret_value())
+        programs[arguments[0]](settings)
+    except (SettingsError, PathlaneError, OSError, ValueError) as error:
+        said = error.public if isinstance(error, PathlaneError) else str(error)
+        print(f"pathlane listen: {said}", file=sys.stderr)  # noqa: T201
+        return 1 if isinstance(error, StoreUnavailable) else EX_CONFIG
+    return 0
+
+
+def listen_hl7(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT; what has been read then is still answered."""
+    lis = settings.lis
+    database, seal, rules = _site(settings)
+    intake = _intake(settings, database, seal, rules)
+    reception = Reception(
+        rules=rules, intake=intake, now=lambda: datetime.now(UTC),
+        new_id=lambda: str(ULID())[-CONTROL_ID_LENGTH:],
+        ring=Bell(_ring_read), deliver=_ring_deliveries,
+    )  # fmt: skip
+    threading.Thread(target=_forget_for_ever, args=(intake, lis.message_days), daemon=True).start()
+    tls = (
+        tls_context(lis.hl7_certificate, lis.hl7_key, lis.hl7_client_ca)
+        if lis.hl7_certificate and lis.hl7_key
+        else None
+    )
+
+    async def handle(batch: Sequence[bytes], _: Peer) -> Sequence[bytes]:
+        return await asyncio.to_thread(reception.answer, batch)
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve(
+            handle, host=lis.hl7_host, port=lis.hl7_port, stop=stop, tls=tls, refuse=reception.refuse,
+            limits=Limits(message_bytes=lis.hl7_message_bytes, idle_seconds=lis.hl7_idle_seconds),
+            started=lambda port: logger.info("hl7.listening", host=lis.hl7_host, port=port),
+        )  # fmt: skip
+
+    asyncio.run(run())
+
+
+def listen_dicom(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT: keeps what comes, and orders what has come to rest."""
+    from integrations.dicom_archive import DicomArchive, start_listener  # noqa: PLC0415  an extra
+
+    database, seal, rules = _site(settings)
+    intake = _intake(settings, database, seal, rules)
+    instances = Instances(database, seal)
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    listener = start_listener(settings, DicomArchive(instances))
+    try:
+        while not stopped.wait(1.0):
+            try:
+                _announce(instances, intake, quiet_seconds=settings.lis.dicom_quiet_seconds)
+            except StoreUnavailable:
+                logger.warning("store.unavailable")
+    finally:
+        listener.stop()
+
+
+def _announce(instances: Instances, intake: Intake, *, quiet_seconds: float) -> None:
+    """Each series at rest becomes an order; a crash in between makes the same order again, which is one."""
+    for order in instances.at_rest(quiet_seconds=quiet_seconds):
+        arrival = Arrival(
+            channel=order.sender.channel, application=order.sender.application, facility="",
+            control_id=str(ULID()), raw=b"", orders=(order,),
+        )  # fmt: skip
+        (receipt,) = intake.take([arrival])
+        instances.given_on(order.series_uid)
+        logger.info("series.announced", jobs=len(receipt.jobs))
+        _ring_read(len(receipt.jobs))
+
+
+def _site(settings: Settings) -> tuple[Database, Seal, Rules]:
+    if settings.lis.rules is None:
+        raise SettingsError("PATHLANE_RULES: a file with the site's rules is needed")
+    database = Database(settings.store.database_url.get_secret_value())
+    schema.check(database)
+    return database, seal_of(settings), open_site_rules(settings.lis.rules)
+
+
+def _intake(settings: Settings, database: Database, seal: Seal, rules: Rules) -> Intake:
+    return Intake(
+        database, seal, lambda order: rules.plan(order).questions, public_url=settings.delivery.public_url
+    )
+
+
+def _ring_read(times: int) -> None:
+    if times:
+        ring(READ, queue=READ_QUEUE, times=min(times, MOST_RINGS))
+
+
+def _ring_deliveries(ids: Sequence[str]) -> None:
+    for delivery_id in ids:
+        ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE)
+
+
+def _forget_for_ever(intake: Intake, days: float) -> None:
+    pause = threading.Event()
+    while True:
+        try:
+            if count := intake.forget(days=days):
+                logger.info("messages.forgotten", count=count)
+        except StoreUnavailable:
+            logger.warning("store.unavailable")
+        pause.wait(FORGET_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
