@@ -38,9 +38,10 @@ def declared(raw: bytes) -> str:
     """MSH-18, its first repetition; empty when there is none."""
     line = re.split(rb"[\r\n]", raw.lstrip(b"\r\n \t")[:_HEAD], maxsplit=1)[0]
     fields = line.split(line[3:4]) if line.startswith(b"MSH") and len(line) > 3 else []
-    field = fields[17] if len(fields) > 17 else b""
-    repetition = fields[1][1:2] or b"~"
-    return field.split(repetition, 1)[0].decode("ascii", "replace").strip()
+    if len(fields) < 18:
+        return ""
+    repetition = (fields[1][1:2] if len(fields) > 1 else b"") or b"~"
+    return fields[17].split(repetition, 1)[0].decode("ascii", "replace").strip()
 
 
 def decode(raw: bytes, *, default: str = "ASCII") -> tuple[str, str]:
