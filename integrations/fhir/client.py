@@ -133,7 +133,7 @@ class FhirServer:
             headers["authorization"] = f"Bearer {self.tokens.current()}"
         content = None
         if body is not None:
-            content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+            content = json.dumps(body, separators=(",", ":")).encode()
             headers["content-type"] = JSON
         try:
             with self.client.stream(method, url, content=content, headers=headers) as answer:

@@ -16,12 +16,23 @@ from worker.jobs.order import Code
 
 Element = Mapping[str, Any]
 
+_UNWRITABLE: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
+
+
+def writable(value: str) -> str:
+    """Without what a FHIR string may not have, and no database takes: control characters, lone surrogates."""
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", value).strip()
 
 
 def text(element: Element, name: str) -> str:
     value = element.get(name)
-    return value.strip() if isinstance(value, str) else ""
+    return writable(value) if isinstance(value, str) else ""
+
+
+def texts(element: Element, name: str) -> list[str]:
+    values = element.get(name)
+    return [writable(value) for value in values if isinstance(value, str)] if isinstance(values, list) else []
 
 
 def one(element: Element, name: str) -> Element:

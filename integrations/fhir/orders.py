@@ -19,7 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from integrations.fhir import accessions
 from integrations.fhir.elements import Element, code_of, each, identifier, instant, labelled, one, text
@@ -57,7 +57,7 @@ class Announcement:
 
     #: `Type/id/_history/version`: the same whenever this version is met again
     source: str
-    #: the resource, UTF-8 JSON
+    #: the resource, JSON in ASCII
     raw: bytes
     orders: tuple[Order, ...]
 
@@ -83,14 +83,14 @@ def orders_of(*bundles: Element, sender: Sender, ours: str) -> Heard:
     for kind, read in case.readers.items():
         for resource in case.resources.each(kind):
             try:
-                orders = tuple(read(resource))
+                said = Announcement(
+                    source=_source(resource), raw=_canonical(resource), orders=tuple(read(resource))
+                )
             except FhirOrderRefused as refusal:
                 refusals.append(refusal)
                 continue
-            if orders:
-                announcements.append(
-                    Announcement(source=_source(resource), raw=_canonical(resource), orders=orders)
-                )
+            if said.orders:
+                announcements.append(said)
     return Heard(announcements=tuple(announcements), refusals=tuple(refusals))
 
 
@@ -278,5 +278,8 @@ def _source(resource: Element) -> str:
     return f"{local(resource)}/_history/{version}" if version else local(resource)
 
 
-def _canonical(resource: Any) -> bytes:
-    return json.dumps(resource, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+def _canonical(resource: Element) -> bytes:
+    try:
+        return json.dumps(resource, sort_keys=True, separators=(",", ":")).encode()
+    except RecursionError:
+        raise FhirOrderRefused("It is nested too deeply.") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from integrations.fhir.elements import Element, each, first_identifier, one, text
+from integrations.fhir.elements import Element, each, first_identifier, one, text, texts
 from integrations.fhir.resources import Resources
 from integrations.fhir.terms import MEDICAL_RECORD
 from worker.jobs.order import Patient
@@ -32,12 +32,11 @@ def patient_of(resources: Resources, sources: Sequence[Element]) -> Patient | No
 def _patient(resource: Element, own: Element) -> Patient:
     names = each(resource, "name")
     name = next((n for use in NAME_USES for n in names if text(n, "use") == use), names[0] if names else {})
-    given = name.get("given")
     return Patient(
         id=text(own, "value"),
         authority=text(own, "system"),
         family=text(name, "family") or text(name, "text"),
-        given=" ".join(part for part in given if isinstance(part, str)) if isinstance(given, list) else "",
+        given=" ".join(texts(name, "given")),
         birth_date=text(resource, "birthDate").replace("-", ""),
         sex=SEXES.get(text(resource, "gender"), ""),
     )

@@ -17,6 +17,7 @@ from typing import Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from integrations.fhir import provenance, references
+from integrations.fhir.elements import writable
 from integrations.fhir.terms import (
     ABSENT,
     ACT_REASON,
@@ -50,7 +51,6 @@ TRIAGE_DISPLAY: Final = {
     TriageClass.NOTHING: "No change",
 }
 DRAFT: Final = "AI draft, not reviewed."
-_UNWRITABLE: Final = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def identifier_system(base: str) -> str:
@@ -98,11 +98,6 @@ def result_bundle(result: Result, reading: Reading, *, at: datetime, base: str) 
 
 def instant(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def writable(text: str) -> str:
-    """Without what a FHIR string may not have: control characters, lone surrogates."""
-    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text).strip()
 
 
 def _device(reading: Reading, root: str) -> Json:

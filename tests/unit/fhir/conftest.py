@@ -5,7 +5,6 @@ Every name, number and date is made up, and each is a canary: none may come out 
 
 from __future__ import annotations
 
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -141,7 +140,7 @@ CASE = (PATIENT, REQUEST, SAMPLE, BLOCK, SLIDE, HAEMATOXYLIN)
 
 def bundle(*resources: Json, kind: str = "searchset", base: str = LIS) -> Json:
     entries = [
-        {"fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}", "resource": deepcopy(resource)}
+        {"fullUrl": f"{base}/{resource['resourceType']}/{resource['id']}", "resource": dict(resource)}
         for resource in resources
     ]
     return {"resourceType": "Bundle", "type": kind, "entry": entries}

@@ -392,3 +392,20 @@ def test_nothing_of_the_case_is_in_a_repr(canaries):
     result = heard(*CASE, STUDY, REPORT)
     shown = repr(result) + repr(result.announcements) + repr(result.orders) + repr(HAEMATOXYLIN["id"])
     assert not any(canary in shown for canary in canaries)
+
+
+def test_what_no_database_takes_is_replaced():
+    sample = SAMPLE | {"accessionIdentifier": {"value": "S26\x00-\ud8001"}}
+    result = heard(PATIENT | {"name": [{"given": ["Z\x00"]}]}, REQUEST, sample, BLOCK, SLIDE, STUDY)
+    order = only(result.orders, Verb.AVAILABLE)[0]
+    assert order.accession == "S26\N{REPLACEMENT CHARACTER}-\N{REPLACEMENT CHARACTER}1"
+    assert order.patient.given == "Z\N{REPLACEMENT CHARACTER}"
+    heard(PATIENT, REQUEST | {"note": "\ud800"}, SAMPLE)  # can be kept as bytes
+
+
+def test_a_resource_that_is_nested_too_deeply_is_refused():
+    deep = REPORT
+    for _ in range(5000):
+        deep = {"extension": deep}
+    (refusal,) = heard(*CASE, REPORT | {"extension": deep}).refusals
+    assert refusal.detail == "It is nested too deeply."
