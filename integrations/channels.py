@@ -37,6 +37,7 @@ def channels_of(settings: Settings, jobs: Jobs) -> Mapping[str, TellResult]:
         "mllp": hl7,
         "mllps": hl7,
         "dicom": dicom,
+        "dicom+tls": dicom,
         "dicomweb+http": dicom,
         "dicomweb+https": dicom,
     }
@@ -99,7 +100,7 @@ class _Dicom:
         from integrations.dicom.endpoint import parse_dicomweb, parse_dimse  # noqa: PLC0415
 
         url = delivery.endpoint.url
-        if urlsplit(url).scheme == "dicom":
+        if urlsplit(url).scheme in {"dicom", "dicom+tls"}:
             sending = sender.Sending(
                 title=self._settings.lis.dicom_title, seconds=self._settings.delivery.webhook_seconds
             )

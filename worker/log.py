@@ -33,6 +33,9 @@ _LIBRARIES = (
     "alembic",
     "transformers",
     "PIL",
+    "pydicom",
+    "pynetdicom",
+    "highdicom",
 )
 
 

@@ -70,6 +70,13 @@ class Draft:
         place = _place(self._folder, name)
         place.parent.mkdir(exist_ok=True, mode=0o700)
         self._path.replace(place)
+        # A new name is durable when its folder is.
+        for folder in (place.parent, self._folder):
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         return f"upload:sha256-{name}"
 
     def discard(self) -> None:

@@ -137,6 +137,7 @@ def _data_set(picture: Image.Image, photometric: str, transfer_syntax: UID) -> D
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = transfer_syntax
     dataset.SOPClassUID, dataset.SOPInstanceUID = VL_PHOTOGRAPHIC, generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
     dataset.Modality, dataset.ImageType = "XC", ["ORIGINAL", "PRIMARY"]
     dataset.Rows, dataset.Columns = picture.height, picture.width
     dataset.SamplesPerPixel, dataset.PlanarConfiguration = 3, 0

@@ -31,7 +31,7 @@ from pynetdicom.transport import AssociationServer
 
 from integrations.dicom.header import SYNTAXES, hush, read_instance
 from integrations.dicom.instance import Instance
-from integrations.dicom.spool import pieces, spooled, sweep, sync_folders
+from integrations.dicom.spool import pieces, spooled, sweep
 from integrations.dicom.transport import LONGEST_PDU, PDU_BYTES, SECONDS, LimitedServer, TlsSocket
 from worker import log, uploads
 from worker.errors import ImageTooLarge, ImageUnreadable, StoreUnavailable
@@ -193,7 +193,6 @@ class Listener:
             raise _Mismatch
         with path.open("rb") as file:
             reference = uploads.keep(self._to.uploads, pieces(file), max_bytes=self._to.max_bytes)
-        sync_folders(uploads.path_of(self._to.uploads, reference), self._to.uploads)
         self._archive.add(replace(instance, reference=reference))
 
     def _refused(self, status: int, comment: str) -> Dataset:

@@ -6,7 +6,6 @@ what an object is, or who sent it.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -35,13 +34,3 @@ def sweep(spool: Path) -> None:
 
 def pieces(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.read(_PIECE), b"")
-
-
-def sync_folders(path: Path, top: Path) -> None:
-    """A new name is durable when its folder is."""
-    for folder in (path.parent, top):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

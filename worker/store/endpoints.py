@@ -22,7 +22,8 @@ from worker.store.tables import EndpointRow
 
 #: how an endpoint is spoken to: webhook, HL7 over MLLP, FHIR, DICOMweb (STOW-RS), DICOM (C-STORE)
 SCHEMES = (
-    "http", "https", "mllp", "mllps", "fhir+http", "fhir+https", "dicomweb+http", "dicomweb+https", "dicom",
+    "http", "https", "mllp", "mllps", "fhir+http", "fhir+https", "dicomweb+http", "dicomweb+https",
+    "dicom", "dicom+tls",
 )  # fmt: skip
 
 endpoints = cast("Table", EndpointRow.__table__)
