@@ -20,6 +20,8 @@ MOST_SEGMENTS: Final = 20_000
 
 #: a break inside a field is only a line end; what starts with a segment's name starts a segment
 _ENDS: Final = "\r\n|\r|\n(?=[A-Z][A-Z0-9]{{2}}{0})"
+#: a byte order mark of UTF-8, and empty lines
+_BEFORE: Final = b"\xef\xbb\xbf\r\n \t"
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9]{2}")
 
 
@@ -135,6 +137,8 @@ def parse(raw: bytes, *, charset: str = "ASCII") -> Message:
 
     Raises MessageUnreadable, MessageTooLarge, CharactersInvalid, CharacterSetUnsupported.
     """
+    if not raw.lstrip(_BEFORE).startswith(b"MSH"):
+        raise MessageUnreadable("It does not start with MSH.", where="MSH")
     text, codec = decode(raw, default=charset)
     return parse_text(text, codec=codec)
 

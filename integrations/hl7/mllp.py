@@ -24,6 +24,8 @@ _READ_BYTES: Final = 64 * 1024
 #: for a sender to read the last reply before the connection is gone
 _LINGER_SECONDS: Final = 2.0
 
+_UNREAD: Final = "unread"
+
 _log = log.get("hl7")
 
 
@@ -130,12 +132,18 @@ class _Listener:
             return
         _, late = await asyncio.wait(self._connections, timeout=self._limits.stop_seconds)
         for task in late:
+            self._connections[task].hang_up()
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close in the next round of the loop
 
 
 class _HandlerFailed(Exception):
     """It has been logged; what it was about must not be."""
+
+
+class _Unread(Exception):
+    """The sender does not take its replies."""
 
 
 class _Connection:
@@ -161,16 +169,22 @@ class _Connection:
         if self._waiting is not None and not self._waiting.expired():
             self._waiting.reschedule(asyncio.get_running_loop().time())
 
+    def hang_up(self) -> None:
+        self._writer.transport.abort()
+
     async def run(self) -> None:
         reason = await self._converse()
         if self._decoder.junk:
             _log.warning("mllp.junk", host=self._peer.host, count=self._decoder.junk)
         _log.info("mllp.closed", reason=reason, host=self._peer.host, count=self._answered)
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(_LINGER_SECONDS):
-                self._writer.close()
+        self._writer.close()
+        try:
+            async with asyncio.timeout(0 if reason == _UNREAD else _LINGER_SECONDS):
                 await self._writer.wait_closed()
-        self._writer.transport.abort()
+        except TimeoutError:
+            self.hang_up()
+        except OSError:
+            pass  # the other side was quicker
 
     async def _converse(self) -> str:
         """Until one side has had enough; says why."""
@@ -178,6 +192,8 @@ class _Connection:
             self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         try:
             return await self._messages()
+        except _Unread:
+            return _UNREAD
         except TimeoutError:
             return "stopped" if self._is_stopping else "slow" if self._decoder.is_inside else "idle"
         except MessageTooLarge as error:
@@ -224,13 +240,16 @@ class _Connection:
 
     async def _send(self, data: bytes) -> None:
         self._writer.write(data)
-        async with asyncio.timeout(self._limits.reply_seconds):
-            await self._writer.drain()
+        try:
+            async with asyncio.timeout(self._limits.reply_seconds):
+                await self._writer.drain()
+        except TimeoutError:
+            raise _Unread from None
 
     async def _turn_away(self, error: MessageRefused) -> None:
         """Answer, and read on for a moment: a connection closed over unread bytes loses the answer too."""
         reply = self._refuse(self._decoder.begun, error) if self._refuse else b""
-        with suppress(OSError, TimeoutError):
+        with suppress(OSError, TimeoutError, _Unread):
             await self._send(frame(reply) if reply else b"")
             if self._writer.can_write_eof():
                 self._writer.write_eof()

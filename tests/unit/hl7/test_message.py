@@ -112,6 +112,11 @@ def test_what_is_no_message_is_refused(text):
         parse_text(text)
 
 
+def test_utf_16_is_no_message_rather_than_a_wrong_character():
+    with pytest.raises(MessageUnreadable):
+        parse(message().decode().encode("utf-16"))
+
+
 def test_a_message_of_very_many_segments_is_refused():
     with pytest.raises(MessageTooLarge):
         parse_text(HEAD + "\rNTE|" * (MOST_SEGMENTS + 1))
@@ -200,6 +205,7 @@ def test_a_name_that_is_no_segments_is_not_written():
 
 
 @given(some.binary(max_size=200))
-def test_any_bytes_after_a_head_are_read_or_refused(tail):
-    with suppress(MessageUnreadable, MessageTooLarge):
-        parse(b"MSH|^~\\&|A|B|" + tail, charset="8859/1")
+def test_any_bytes_at_all_are_read_or_refused(tail):
+    for start in (b"", b"MSH", b"MSH|^~\\&|A|B|"):
+        with suppress(MessageUnreadable, MessageTooLarge):
+            parse(start + tail, charset="8859/1")
