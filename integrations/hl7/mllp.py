@@ -33,7 +33,7 @@ _log = log.get("hl7")
 class Limits:
     """Together they bound memory: twice `connections` times `message_bytes` at the very worst."""
 
-    message_bytes: int = 16 * 1024 * 1024
+    message_bytes: int = 4 * 1024 * 1024
     connections: int = 64
     #: messages in one call of the handler
     batch: int = 64
