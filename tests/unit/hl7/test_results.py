@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import hl7
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from integrations.hl7.message import parse
 from integrations.hl7.orders import Ignored, read_orders
 from integrations.hl7.profiles import profile_of
-from integrations.hl7.result_codes import OBSERVATIONS
+from integrations.hl7.result_codes import OBSERVATIONS, OUTCOMES, TRIAGE
 from integrations.hl7.results import PIECE_LENGTH, control_id_of, result_message
 from tests.builders import a_reading
 from worker.jobs.order import (
@@ -378,3 +380,13 @@ def letters(text: str) -> str:
 
 def test_a_control_id_is_the_end_of_the_deliverys_id():
     assert control_id_of("msg_01JDXW3K6ZQ8V5R2M7N4T9B1CD") == "3K6ZQ8V5R2M7N4T9B1CD"
+
+
+def test_the_conformance_statement_tells_every_code_and_no_other():
+    page = (Path(__file__).parents[3] / "docs" / "reference" / "conformance-hl7.md").read_text()
+    table = page[page.index("| code | OBX-2 |") :].split("\n\n")[0].splitlines()[2:]
+    cells = [line.split("|") for line in table]
+    assert {code for line in cells for code in re.findall(r"`([^`]+)`", line[1])} == set(OBSERVATIONS)
+    told = {line[1].strip(" `"): set(re.findall(r"`([A-Z]+)`", line[3])) for line in cells}
+    assert told["TRIAGE"] == {code.code for code in TRIAGE.values()}
+    assert told["OUTCOME"] == {code.code for code in OUTCOMES.values()}
