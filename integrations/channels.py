@@ -6,10 +6,19 @@ channel are loaded when it is first used: a site that sends HL7 needs no DICOM.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import urlsplit
 
+import httpx
+from ulid import ULID
+
+from integrations.fhir.client import FhirServer
+from integrations.fhir.delivery import attempt as attempt_fhir
+from integrations.fhir.results import result_bundle
+from integrations.fhir_orders import server_of
+from integrations.hl7.line import client_tls
 from integrations.hl7.results import control_id_of, result_message
 from integrations.hl7.sender import Lines
 from integrations.hl7.sender import attempt as attempt_hl7
@@ -22,7 +31,7 @@ from worker.jobs.event import Delivery, DeliveryStatus, Outcome
 from worker.jobs.order import Result
 from worker.jobs.reading import Reading
 from worker.pinned import pinned_client
-from worker.settings import Settings
+from worker.settings import LisSettings, Settings
 from worker.store.jobs import Jobs
 
 #: an HL7 connection that nobody used for so long is closed
@@ -30,12 +39,18 @@ IDLE_SECONDS = 300.0
 
 
 def channels_of(settings: Settings, jobs: Jobs) -> Mapping[str, TellResult]:
-    allow = AllowList.of(settings.lis.hl7_hosts)
+    allow = AllowList.of(settings.lis.lis_hosts)
     hl7 = _Hl7(settings, allow)
-    dicom = _Dicom(settings, allow, jobs)
+    client = pinned_client(
+        allow, seconds=settings.delivery.webhook_seconds, plain_http=settings.delivery.webhook_plain_http
+    )
+    fhir = _Fhir(settings, client)
+    dicom = _Dicom(settings, allow, client, jobs)
     return {
         "mllp": hl7,
         "mllps": hl7,
+        "fhir+http": fhir,
+        "fhir+https": fhir,
         "dicom": dicom,
         "dicom+tls": dicom,
         "dicomweb+http": dicom,
@@ -43,17 +58,35 @@ def channels_of(settings: Settings, jobs: Jobs) -> Mapping[str, TellResult]:
     }
 
 
+def _tls(lis: LisSettings) -> ssl.SSLContext | None:
+    """Who we believe and who we say we are; None for the public and the machine's own authorities."""
+    if lis.lis_authorities is None and lis.lis_certificate is None:
+        return None
+    return client_tls(authorities=lis.lis_authorities, certificate=lis.lis_certificate, key=lis.lis_key)
+
+
+def _made_at(delivery: Delivery) -> datetime:
+    """When the delivery was written down: its ULID says so."""
+    return ULID.from_str(delivery.id.removeprefix("msg_")).datetime
+
+
 class _Hl7:
     def __init__(self, settings: Settings, allow: AllowList) -> None:
         self._sending = (settings.lis.hl7_application, settings.lis.hl7_facility)
-        self._lines = Lines(allow=allow, seconds=settings.delivery.webhook_seconds, idle_seconds=IDLE_SECONDS)
+        self._lines = Lines(
+            allow=allow,
+            seconds=settings.delivery.webhook_seconds,
+            idle_seconds=IDLE_SECONDS,
+            tls=_tls(settings.lis),
+        )
 
     def __call__(
         self, delivery: Delivery, result: Result, reading: Reading, now: datetime, chance: float
     ) -> Outcome:
+        del now  # the same bytes on every attempt: a receiver may compare a resend with what it has
         sender = result.order.sender
         message = result_message(
-            result, reading, control_id=control_id_of(delivery.id), at=now, kind="ORU^R01",
+            result, reading, control_id=control_id_of(delivery.id), at=_made_at(delivery), kind="ORU^R01",
             sending=self._sending, receiving=(sender.application, sender.facility), test=False,
         )  # fmt: skip
         self._lines.close_idle()
@@ -61,14 +94,31 @@ class _Hl7:
         return attempt_hl7(delivery, message, line, chance=chance, wait_after=wait_after)
 
 
+class _Fhir:
+    def __init__(self, settings: Settings, client: httpx.Client) -> None:
+        self._settings = settings
+        self._client = client
+        #: base URL -> server, which keeps its access token
+        self._servers: dict[str, FhirServer] = {}
+
+    def __call__(
+        self, delivery: Delivery, result: Result, reading: Reading, now: datetime, chance: float
+    ) -> Outcome:
+        base = delivery.endpoint.url.removeprefix("fhir+")
+        if base not in self._servers:
+            self._servers[base] = server_of(self._settings, self._client, base)
+        bundle = result_bundle(result, reading, at=now, base=self._settings.delivery.public_url)
+        return attempt_fhir(
+            delivery, bundle, self._servers[base], now=now, chance=chance, wait_after=wait_after
+        )
+
+
 class _Dicom:
-    def __init__(self, settings: Settings, allow: AllowList, jobs: Jobs) -> None:
+    def __init__(self, settings: Settings, allow: AllowList, client: httpx.Client, jobs: Jobs) -> None:
         self._settings = settings
         self._allow = allow
+        self._client = client
         self._jobs = jobs
-        self._client = pinned_client(
-            allow, seconds=settings.delivery.webhook_seconds, plain_http=settings.delivery.webhook_plain_http
-        )
 
     def __call__(
         self, delivery: Delivery, result: Result, reading: Reading, now: datetime, chance: float
@@ -102,7 +152,9 @@ class _Dicom:
         url = delivery.endpoint.url
         if urlsplit(url).scheme in {"dicom", "dicom+tls"}:
             sending = sender.Sending(
-                title=self._settings.lis.dicom_title, seconds=self._settings.delivery.webhook_seconds
+                title=self._settings.lis.dicom_title,
+                seconds=self._settings.delivery.webhook_seconds,
+                tls=_tls(self._settings.lis),
             )
             return sender.attempt(
                 delivery, report, parse_dimse(url), sending,

@@ -15,31 +15,34 @@ from datetime import UTC, datetime
 
 from ulid import ULID
 
+from integrations.fhir_orders import fhir_orders_of
 from integrations.hl7.mllp import Limits, Peer, serve, tls_context
 from integrations.hl7.results import CONTROL_ID_LENGTH
 from integrations.reception import Bell, Reception
-from integrations.rules.matching import Rules
-from integrations.site import open_site_rules
+from integrations.taking import client_of, intake_of, ring_deliveries, ring_for, rules_of
 from worker import log
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, ring
+from worker.app import connect
 from worker.errors import PathlaneError, StoreUnavailable
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
+from worker.store.bookmarks import Bookmarks
 from worker.store.instances import Instances
 from worker.store.intake import Arrival, Intake
-from worker.store.sealing import Seal, seal_of
+from worker.store.sealing import seal_of
 from worker.store.session import Database
 
 EX_CONFIG = 78
-#: rings for one batch: more jobs than that are read one after another anyway
-MOST_RINGS = 64
 FORGET_SECONDS = 3600.0
 
 logger = log.get(__name__)
 
 
 def main(arguments: Sequence[str]) -> int:
-    programs: dict[str, Callable[[Settings], None]] = {"hl7": listen_hl7, "dicom": listen_dicom}
+    programs: dict[str, Callable[[Settings], None]] = {
+        "hl7": listen_hl7,
+        "dicom": listen_dicom,
+        "fhir": listen_fhir,
+    }
     if len(arguments) != 1 or arguments[0] not in programs:
         print(f"usage: python -m integrations.listen {{{','.join(programs)}}}", file=sys.stderr)  # noqa: T201
         return 2
@@ -58,12 +61,12 @@ def main(arguments: Sequence[str]) -> int:
 def listen_hl7(settings: Settings) -> None:
     """Until SIGTERM or SIGINT; what has been read then is still answered."""
     lis = settings.lis
-    database, seal, rules = _site(settings)
-    intake = _intake(settings, database, seal, rules)
+    rules = rules_of(settings)
+    intake = intake_of(settings, _database(settings), rules)
     reception = Reception(
         rules=rules, intake=intake, now=lambda: datetime.now(UTC),
         new_id=lambda: str(ULID())[-CONTROL_ID_LENGTH:],
-        ring=Bell(_ring_read), deliver=_ring_deliveries,
+        ring=Bell(ring_for), deliver=ring_deliveries,
     )  # fmt: skip
     threading.Thread(target=_forget_for_ever, args=(intake, lis.message_days), daemon=True).start()
     tls = (
@@ -88,16 +91,28 @@ def listen_hl7(settings: Settings) -> None:
     asyncio.run(run())
 
 
+def listen_fhir(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT: asks the FHIR server what has changed. Notifications come to the gateway."""
+    database = _database(settings)
+    intake = intake_of(settings, database, rules_of(settings))
+    orders = fhir_orders_of(settings, client_of(settings), intake, Bookmarks(database), ring=ring_for)
+    stopped = _on_signals()
+    while not stopped.is_set():
+        try:
+            orders.poll()
+        except PathlaneError as error:
+            logger.warning("fhir.not_polled", code=error.code)
+        stopped.wait(settings.lis.fhir_poll_seconds)
+
+
 def listen_dicom(settings: Settings) -> None:
     """Until SIGTERM or SIGINT: keeps what comes, and orders what has come to rest."""
     from integrations.dicom_archive import DicomArchive, start_listener  # noqa: PLC0415  an extra
 
-    database, seal, rules = _site(settings)
-    intake = _intake(settings, database, seal, rules)
-    instances = Instances(database, seal)
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
+    database = _database(settings)
+    intake = intake_of(settings, database, rules_of(settings))
+    instances = Instances(database, seal_of(settings))
+    stopped = _on_signals()
     listener = start_listener(settings, DicomArchive(instances))
     try:
         while not stopped.wait(1.0):
@@ -107,6 +122,13 @@ def listen_dicom(settings: Settings) -> None:
                 logger.warning("store.unavailable")
     finally:
         listener.stop()
+
+
+def _on_signals() -> threading.Event:
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    return stopped
 
 
 def _announce(instances: Instances, intake: Intake, *, quiet_seconds: float) -> None:
@@ -119,31 +141,14 @@ def _announce(instances: Instances, intake: Intake, *, quiet_seconds: float) -> 
         (receipt,) = intake.take([arrival])
         instances.given_on(order.series_uid)
         logger.info("series.announced", jobs=len(receipt.jobs))
-        _ring_read(len(receipt.jobs))
+        ring_for(len(receipt.jobs))
 
 
-def _site(settings: Settings) -> tuple[Database, Seal, Rules]:
-    if settings.lis.rules is None:
-        raise SettingsError("PATHLANE_RULES: a file with the site's rules is needed")
+def _database(settings: Settings) -> Database:
+    """Raises SchemaOutdated, StoreUnavailable."""
     database = Database(settings.store.database_url.get_secret_value())
     schema.check(database)
-    return database, seal_of(settings), open_site_rules(settings.lis.rules)
-
-
-def _intake(settings: Settings, database: Database, seal: Seal, rules: Rules) -> Intake:
-    return Intake(
-        database, seal, lambda order: rules.plan(order).questions, public_url=settings.delivery.public_url
-    )
-
-
-def _ring_read(times: int) -> None:
-    if times:
-        ring(READ, queue=READ_QUEUE, times=min(times, MOST_RINGS))
-
-
-def _ring_deliveries(ids: Sequence[str]) -> None:
-    for delivery_id in ids:
-        ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE)
+    return database
 
 
 def _forget_for_ever(intake: Intake, days: float) -> None:

@@ -140,8 +140,14 @@ class LisSettings(_Section):
     """Our name in messages we send (MSH-3)."""
     hl7_facility: str = ""
     """Our facility in messages we send (MSH-4)."""
-    hl7_hosts: Annotated[tuple[str, ...], NoDecode] = ()
-    """Hosts and networks results may be sent to over HL7 or DICOM; none by default."""
+    lis_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts and networks of a hospital's systems: results and FHIR go nowhere else; none by default."""
+    lis_authorities: Path | None = None
+    """Authorities of the systems that results are sent to (PEM); the machine's and the public ones without it."""
+    lis_certificate: Path | None = None
+    """Our certificate chain for those systems (PEM), where they ask for one."""
+    lis_key: Path | None = None
+    """Private key of that certificate (PEM)."""
     dicom_host: str = "127.0.0.1"
     """Address the DICOM listener listens on."""
     dicom_port: Annotated[int, Field(ge=0, le=65535)] = 11112
@@ -153,7 +159,32 @@ class LisSettings(_Section):
     dicom_quiet_seconds: Annotated[float, Field(ge=1)] = 30
     """How long nothing must come for a DICOM series before it counts as complete, in seconds."""
 
-    @check("hl7_hosts", "dicom_callers", mode="before")
+    fhir_url: str = ""
+    """Base URL of the FHIR R4 server that orders are read from; without it, none are."""
+    fhir_name: str = "FHIR"
+    """What the rules call that server (`match: {sender: ...}`)."""
+    fhir_owner: str = ""
+    """`Device/ID` that Tasks for us are owned by; without it, Tasks are not asked for."""
+    fhir_poll_seconds: Annotated[float, Field(ge=1)] = 15
+    """How often that server is asked what has changed, in seconds."""
+    fhir_token_url: str = ""
+    """Where access tokens are asked for (OAuth 2.0 client credentials); without it, none are."""
+    fhir_client_id: str = ""
+    """Our client id there."""
+    fhir_secret_file: Path | None = None
+    """File with the client secret."""
+    fhir_key_file: Path | None = None
+    """File with the private key (PEM) of SMART backend services; instead of a client secret."""
+    fhir_key_id: str = ""
+    """`kid` of that key."""
+    fhir_scope: str = "system/*.rs"
+    """Scopes that are asked for."""
+    fhir_subscription: str = ""
+    """Id of our Subscription; its notifications come to /v1/fhir/notifications."""
+    fhir_subscription_secret_file: Path | None = None
+    """File with the secrets that a notification may show as `Authorization: Bearer`, one a line."""
+
+    @check("lis_hosts", "dicom_callers", mode="before")
     @classmethod
     def _listed(cls, text: object) -> object:
         return _words(text)
@@ -205,7 +236,7 @@ def embedded_environment(data: Path, given: Mapping[str, str]) -> dict[str, str]
     loopback = {
         "PATHLANE_WEBHOOK_HOSTS": "127.0.0.0/8,::1",
         "PATHLANE_WEBHOOK_PLAIN_HTTP": "true",
-        "PATHLANE_HL7_HOSTS": "127.0.0.0/8,::1",
+        "PATHLANE_LIS_HOSTS": "127.0.0.0/8,::1",
         "PATHLANE_RULES": str(data / "rules.yaml"),
     }
     own = {

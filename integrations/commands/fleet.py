@@ -85,7 +85,7 @@ def worker(data: Path | None) -> None:
 
 
 @click.command()
-@click.argument("channel", type=click.Choice(["hl7", "dicom"]))
+@click.argument("channel", type=click.Choice(["hl7", "dicom", "fhir"]))
 @data_option
 @tells_errors
 def listen(channel: str, *, data: Path | None) -> None:
@@ -94,6 +94,7 @@ def listen(channel: str, *, data: Path | None) -> None:
     \b
     pathlane listen hl7       MLLP: orders by the site's rules, AA after the commit
     pathlane listen dicom     C-STORE: a series that has come to rest is an order
+    pathlane listen fhir      asks a FHIR server what has changed
     """
     settings = settings_for(data)
     log.configure("listener-supervisor", settings.log_level)

@@ -73,7 +73,7 @@ def _drawn(folder: Path) -> list[Case]:
     """Tiles of the demonstration model's own program, made elsewhere: this side needs no torch."""
     drawn = folder / "drawn"
     command = python(
-        "worker.engine.models.demo", "draw", "--out", str(drawn), "--count", "5", "--seed", "2026"
+        "worker.engine.models.demo", "draw", "--out", str(drawn), "--count", "5", "--seed", "2027"
     )
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     labels: dict[str, str] = json.loads((drawn / "labels.json").read_text())

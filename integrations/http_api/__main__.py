@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 
 import uvicorn
 
@@ -10,8 +11,10 @@ from integrations.http_api.app import create_app
 from integrations.http_api.state import Api
 from worker import log
 from worker.app import READ, READ_QUEUE, check_broker, connect, ring
+from worker.errors import RulesInvalid
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
+from worker.store.bookmarks import Bookmarks
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.outbox import Outbox
@@ -32,18 +35,28 @@ def api_of(settings: Settings) -> Api:
         max_body_bytes=settings.api.max_body_bytes,
         ring=lambda: ring(READ, queue=READ_QUEUE),
         checks={"database": lambda: schema.check(database), "broker": check_broker},
+        notified=_fhir(settings, database) if settings.lis.fhir_subscription else None,
     )
+
+
+def _fhir(settings: Settings, database: Database) -> Callable[[Mapping[str, str], bytes], None]:
+    from integrations.fhir_orders import fhir_orders_of  # noqa: PLC0415  most gateways need none of it
+    from integrations.taking import client_of, intake_of, ring_for, rules_of  # noqa: PLC0415
+
+    intake = intake_of(settings, database, rules_of(settings))
+    return fhir_orders_of(settings, client_of(settings), intake, Bookmarks(database), ring=ring_for).notified
 
 
 def main() -> int:
     try:
         settings = read_settings()
-    except SettingsError as error:
+        api = api_of(settings)
+    except (SettingsError, RulesInvalid) as error:
         print(f"pathlane gateway: {error}", file=sys.stderr)  # noqa: T201
         return EX_CONFIG
     log.configure("gateway", settings.log_level)
     uvicorn.run(
-        create_app(api_of(settings)),
+        create_app(api),
         host=settings.api.api_host,
         port=settings.api.api_port,
         log_config=None,

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 
 from integrations.http_api.state import Api, Asker, Parts
 from integrations.view import job_document
-from worker.errors import InvalidRequest, PathlaneError
+from worker.errors import InvalidRequest, NotFound, PathlaneError
 from worker.jobs.job import Job
 from worker.jobs.request import JobRequest
 from worker.uploads import Draft
@@ -67,6 +67,18 @@ async def upload(request: Request, api: Parts, asker: Asker) -> dict[str, str]:
         return {"reference": await run_in_threadpool(draft.keep)}
     finally:
         draft.discard()
+
+
+@router.post(
+    "/v1/fhir/notifications", status_code=HTTPStatus.NO_CONTENT, summary="A FHIR subscription's notification"
+)
+async def notification(request: Request, api: Parts) -> Response:
+    """204 once what it tells is in the store. The subscription's own secret lets it in, not an API key."""
+    if api.notified is None:
+        raise NotFound
+    body = await request.body()
+    await run_in_threadpool(api.notified, dict(request.headers), body)
+    return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
 @router.get("/healthz", summary="Whether this process answers")

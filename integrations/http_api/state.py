@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,8 @@ class Api:
     ring: Callable[[], bool]
     #: name -> raises a PathlaneError with the reason why that part is not ready
     checks: dict[str, Callable[[], Any]]
+    #: takes one FHIR notification (headers, body); None where no subscription is set up
+    notified: Callable[[Mapping[str, str], bytes], None] | None = None
 
 
 def api_of(request: Request) -> Api:

@@ -51,6 +51,11 @@ def upgrade():
     with op.batch_alter_table('instances', schema=None) as batch_op:
         batch_op.create_index('ix_instances_series', ['series_uid'], unique=False)
 
+    op.create_table('bookmarks',
+    sa.Column('name', sa.Text(), nullable=False),
+    sa.Column('value', JSON, nullable=False),
+    sa.PrimaryKeyConstraint('name')
+    )
     op.create_table('messages',
     sa.Column('id', sa.Text(), nullable=False),
     sa.Column('channel', sa.Text(), nullable=False),
@@ -115,6 +120,7 @@ def downgrade():
 
     op.drop_table('asks')
     op.drop_table('messages')
+    op.drop_table('bookmarks')
     with op.batch_alter_table('instances', schema=None) as batch_op:
         batch_op.drop_index('ix_instances_series')
 

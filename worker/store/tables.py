@@ -254,6 +254,15 @@ class InstanceRow(Base):
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class BookmarkRow(Base):
+    """How far a reader of somebody else's list has come."""
+
+    __tablename__ = "bookmarks"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[dict[str, Any]]
+
+
 class AuditRow(Base):
     """What happened to a case, and when. Rows are added and never changed."""
 

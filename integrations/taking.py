@@ -1,0 +1,60 @@
+"""Taking orders: what every listener and the gateway need for it, made from the settings.
+
+In: settings and a database. Out: the site's rules, an intake that follows them, a client for a hospital's
+systems, rings. It listens to nobody itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import httpx
+
+from integrations.rules.matching import Rules
+from integrations.site import open_site_rules
+from worker.address import AllowList
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, ring
+from worker.pinned import pinned_client
+from worker.settings import Settings, SettingsError
+from worker.store.intake import Intake
+from worker.store.sealing import seal_of
+from worker.store.session import Database
+
+#: rings for one batch: more jobs than that are read one after another anyway
+MOST_RINGS = 64
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Raises SettingsError, RulesInvalid."""
+    if settings.lis.rules is None:
+        raise SettingsError("PATHLANE_RULES: a file with the site's rules is needed")
+    return open_site_rules(settings.lis.rules)
+
+
+def intake_of(settings: Settings, database: Database, rules: Rules) -> Intake:
+    """Raises SettingsError."""
+    return Intake(
+        database,
+        seal_of(settings),
+        lambda order: rules.plan(order).questions,
+        public_url=settings.delivery.public_url,
+    )
+
+
+def client_of(settings: Settings) -> httpx.Client:
+    """Goes to the hospital's systems that the operator has listed, and nowhere else."""
+    return pinned_client(
+        AllowList.of(settings.lis.lis_hosts),
+        seconds=settings.delivery.webhook_seconds,
+        plain_http=settings.delivery.webhook_plain_http,
+    )
+
+
+def ring_for(jobs: int) -> None:
+    if jobs:
+        ring(READ, queue=READ_QUEUE, times=min(jobs, MOST_RINGS))
+
+
+def ring_deliveries(ids: Sequence[str]) -> None:
+    for delivery_id in ids:
+        ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE)
