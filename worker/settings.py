@@ -143,7 +143,7 @@ class LisSettings(_Section):
     lis_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts and networks of a hospital's systems: results and FHIR go nowhere else; none by default."""
     lis_authorities: Path | None = None
-    """Authorities of the systems that results are sent to (PEM); the machine's and the public ones without it."""
+    """Authorities of the systems results are sent to (PEM); without it, the machine's and the public ones."""
     lis_certificate: Path | None = None
     """Our certificate chain for those systems (PEM), where they ask for one."""
     lis_key: Path | None = None

@@ -11,32 +11,12 @@ import pytest
 
 from integrations.demo import cases
 from tests.acceptance.conftest import free_port
+from tests.messages import STAT, lab_104
 from tests.peers import npm_peers, running_server
 
 pytest.importorskip("pynetdicom", reason="the extra `dicom` is not installed")
 
 MLLP_SEND = str(Path(sys.executable).with_name("mllp_send"))
-STAT, ROUTINE = "S^Stat^HL70485", "R^Routine^HL70485"
-
-
-def notification(control_id, series, *, available="Y", priority=STAT, slide="A1", accession="S26-0001"):
-    """IHE DPOW LAB-104, as in the profile's draft."""
-    segments = (
-        "MSH|^~\\&|IMA|PATH|PATHLANE|PATH|20261123100000+0000||OML^O21^OML_O21|{id}|P|2.5.1|||AL|NE||{charset}",
-        "PID|||1234567890^^^HIS&1.2.3&ISO||MÜLLER^ZOË||19000101|F",
-        "ORC|SC||{accession}||IP",
-        "TQ1|1||||||||{priority}",
-        "OBR|1||{accession}|687891.024^Digital AP Study^L",
-        "SPM|1|P^{accession}-{slide}|{accession}|TISS^Tissue^HL70487||||80248007^Breast^SCT|{scan}|{accession}",
-        "OBX|1|RP|StudyInstanceUID^^DCM||1.2.3.4.5||||||F",
-        "OBX|2|RP|SeriesInstanceUID^^DCM||{series}||||||F",
-    )
-    words = {
-        "id": control_id, "accession": accession, "slide": slide, "priority": priority, "series": series,
-        "charset": "UNICODE UTF-8|||DPOW-IMAGE-NOTIF^IHE",
-        "scan": f"|||||||||20261123095500||{available}|||||||||",
-    }  # fmt: skip
-    return "".join(segment.format(**words) + "\r" for segment in segments)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +63,7 @@ def queued(site):
 
 
 def test_an_image_notification_is_acknowledged_read_and_answered_to_the_lab(site, series, lis, tmp_path):
-    answer = send(site, tmp_path, notification("MSG1", series))
+    answer = send(site, tmp_path, lab_104("MSG1", series=series, priority=STAT))
     assert str(answer.segment("MSH")[9]) == "ORL^O22^ORL_O22"
     assert [str(answer.segment("MSA")[n]) for n in (1, 2)] == ["AA", "MSG1"]
 
@@ -96,9 +76,9 @@ def test_an_image_notification_is_acknowledged_read_and_answered_to_the_lab(site
     assert any("Immunohistochemistry with DAB" in value for value in observations)
     assert {str(obx[11]) for obx in result.segments("OBX")} == {"P"}
 
-    again = send(site, tmp_path, notification("MSG1", series))
+    again = send(site, tmp_path, lab_104("MSG1", series=series, priority=STAT))
     assert str(again.segment("MSA")[1]) == "AA"
-    in_another_message = send(site, tmp_path, notification("MSG2", series))
+    in_another_message = send(site, tmp_path, lab_104("MSG2", series=series, priority=STAT))
     assert str(in_another_message.segment("MSA")[1]) == "AA"
     report = site.json("shadow", "report", "--live")
     assert report["asked"] == 1
@@ -108,22 +88,22 @@ def test_an_image_notification_is_acknowledged_read_and_answered_to_the_lab(site
 
 def test_an_image_that_is_gone_cancels_its_question(site, lis, tmp_path):
     """Its series never came, so that the question still waits."""
-    send(site, tmp_path, notification("MSG1", "1.2.3.99"))
+    send(site, tmp_path, lab_104("MSG1", series="1.2.3.99"))
     assert (
-        str(send(site, tmp_path, notification("MSG2", "1.2.3.99", available="N")).segment("MSA")[1]) == "AA"
+        str(send(site, tmp_path, lab_104("MSG2", series="1.2.3.99", available="N")).segment("MSA")[1]) == "AA"
     )
     assert lis.received.empty()
 
 
 def test_what_is_not_understood_is_refused_for_good_and_says_where(site, tmp_path):
-    answer = send(site, tmp_path, notification("MSG1", "").replace("OML^O21^OML_O21", "BAR^P01"))
+    answer = send(site, tmp_path, lab_104("MSG1", kind="BAR^P01"))
     assert str(answer.segment("MSA")[1]) == "AR"
     assert "MSH" in str(answer.segment("ERR")[2])
 
 
 def test_rules_say_what_a_message_would_do(site, tmp_path):
     file = tmp_path / "m.hl7"
-    file.write_bytes(notification("MSG1", "1.2.3").encode())
+    file.write_bytes(lab_104("MSG1", series="1.2.3").encode())
     told = site.run("rules", "test", str(file))
     assert "every-slide" in told
     assert "MÜLLER" not in told

@@ -11,6 +11,7 @@ from sqlalchemy import text
 from integrations.reception import Reception
 from integrations.rules.reading import read_rules
 from tests.builders import a_reading
+from tests.messages import ROUTINE, STAT, lab_104
 from worker.errors import StoreUnavailable
 from worker.jobs.job import Status
 from worker.jobs.request import Priority
@@ -31,23 +32,9 @@ rules:
 """
 
 
-def message(control_id="M1", *, available="Y", stat=False, slide="S1", kind="OML^O21^OML_O21"):
-    segments = (
-        "MSH|^~\\&|IMA|PATH|PATHLANE|PATH|20261123100000+0000||{kind}|{id}|P|2.5.1||||||{charset}",
-        "PID|||123^^^HIS||MÜLLER^ZOË",
-        "ORC|SC||A1||IP",
-        "TQ1|1||||||||{priority}^^HL70485",
-        "OBR|1||A1|P^P^L",
-        "SPM|1|P^{slide}||TISS|||||||||||||{scanned}|{available}||||||||||A1",
-        "OBX|1|RP|StudyInstanceUID^^DCM||1.2.3||||||F",
-        "OBX|2|RP|SeriesInstanceUID^^DCM||1.2.{series}||||||F",
-    )
-    words = {
-        "kind": kind, "id": control_id, "priority": "S" if stat else "R", "slide": slide, "series": slide[1:],
-        "available": available, "charset": "UNICODE UTF-8|||DPOW-IMAGE-NOTIF^IHE",
-        "scanned": "|20261123095500|",
-    }  # fmt: skip
-    return "".join(segment.format(**words) + "\r" for segment in segments).encode()
+def message(control_id="M1", *, stat=False, slide="S1", **fields):
+    priority = STAT if stat else ROUTINE
+    return lab_104(control_id, priority=priority, slide=slide, series=f"1.2.{slide[1:]}", **fields).encode()
 
 
 def codes(replies):
