@@ -10,12 +10,19 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 from PIL import Image
+
+from integrations.view import job_document
+from worker.store.jobs import Jobs
+from worker.store.outbox import Outbox
+from worker.store.presence import Workers
+from worker.store.session import Database
 
 PATHLANE = [str(Path(sys.executable).with_name("pathlane"))]
 QUESTION = ["--question", "Which stain is shown?"]
@@ -101,7 +108,14 @@ class Up:
         return json.loads(self.run("submit", str(image), *QUESTION, *options, "--json", *arguments))
 
     def show(self, job_id: str) -> dict:
-        return json.loads(self.run("show", job_id, "--json"))
+        """What `pathlane show ID --json` prints, without starting a program for every look."""
+        with self._store() as database:
+            jobs = Jobs(database)
+            shown = job_document(jobs.get(job_id), jobs.reading(job_id), Outbox(database).of_job(job_id))
+        return json.loads(json.dumps(shown))
+
+    def _store(self):
+        return closing(Database(f"sqlite:///{self.data.resolve()}/pathlane.db"))
 
     def json(self, *arguments: str) -> dict:
         return json.loads(self.run(*arguments, "--json"))
@@ -109,8 +123,11 @@ class Up:
     def status(self) -> dict:
         return self.json("status")
 
-    def workers(self) -> list[dict]:
-        return self.status()["workers"]
+    def pids(self) -> list[int]:
+        """Of the workers that are alive, as `pathlane status` lists them."""
+        with self._store() as database:
+            alive = Workers(database).alive(within_seconds=60)
+        return [worker.pid for worker in alive if psutil.pid_exists(worker.pid)]
 
     def until(self, condition, seconds: float = 150) -> None:
         end = time.monotonic() + seconds

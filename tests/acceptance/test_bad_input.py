@@ -89,12 +89,12 @@ def test_a_reference_outside_what_is_allowed_is_refused(up, reference, code):
 
 
 def test_after_all_that_the_worker_is_the_same_and_nothing_was_said(up, ihc, tmp_path):
-    before = [worker["pid"] for worker in up.workers()]
+    before = up.pids()
     file = tmp_path / f"{CANARY}.png"
     ihc.save(file)
     job = up.submit(file, "--wait", "--correlation-id", "c-1")
     assert job["reading"]["choice"] == "B"
-    assert [worker["pid"] for worker in up.workers()] == before
+    assert up.pids() == before
     assert "Traceback" not in up.log()
     assert "Which stain" not in up.log()
     assert CANARY not in up.log()

@@ -102,6 +102,7 @@ def test_the_same_key_gives_the_same_job(up, ihc, tmp_path):
     file = saved_as("png")(tmp_path, ihc)
     first, second = (up.submit(file, "--key", "case-1", "--wait") for _ in range(2))
     assert first["id"] == second["id"]
+    assert up.json("show", first["id"]) == up.show(first["id"])
     up.run("submit", str(file), "--question", "Another?", "--key", "case-1", status=2)
 
 

@@ -30,10 +30,11 @@ def test_twelve_jobs_and_three_kills_end_once_each_and_nothing_is_left(own_up, i
         bodies = [body | {"priority": ("stat", "urgent", "routine")[n % 3]} for n in range(12)]
         ids = [client.post("/v1/jobs", json=body).json()["id"] for body in bodies]
     for _ in range(3):
-        up.until(lambda: len(up.workers()) == 1)
-        (worker,) = up.workers()
-        os.kill(worker["pid"], signal.SIGKILL)
-        up.until(lambda dead=worker["pid"]: dead not in [w["pid"] for w in up.workers()])
+        up.until(lambda: len(up.pids()) == 1)
+        (pid,) = up.pids()
+        assert [worker["pid"] for worker in up.status()["workers"]] == [pid]
+        os.kill(pid, signal.SIGKILL)
+        up.until(lambda dead=pid: dead not in up.pids())
     up.until(lambda: ended(up, ids), seconds=400)
     jobs = ended(up, ids)
     assert [job["status"] for job in jobs] == ["succeeded"] * 12
@@ -57,7 +58,7 @@ def test_a_parent_that_is_killed_takes_its_children_along(own_up):
 
 def test_a_second_up_in_the_same_folder_says_so_and_harms_nothing(up):
     assert "Another `pathlane up`" in up.run_up_again()
-    assert up.workers()
+    assert up.pids()
 
 
 def test_what_was_stored_is_there_after_a_restart(own_up, ihc, tmp_path):
