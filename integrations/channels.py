@@ -38,24 +38,32 @@ from worker.store.jobs import Jobs
 IDLE_SECONDS = 300.0
 
 
-def channels_of(settings: Settings, jobs: Jobs) -> Mapping[str, TellResult]:
-    allow = AllowList.of(settings.lis.lis_hosts)
-    hl7 = _Hl7(settings, allow)
-    client = pinned_client(
-        allow, seconds=settings.delivery.webhook_seconds, plain_http=settings.delivery.webhook_plain_http
-    )
-    fhir = _Fhir(settings, client)
-    dicom = _Dicom(settings, allow, client, jobs)
-    return {
-        "mllp": hl7,
-        "mllps": hl7,
-        "fhir+http": fhir,
-        "fhir+https": fhir,
-        "dicom": dicom,
-        "dicom+tls": dicom,
-        "dicomweb+http": dicom,
-        "dicomweb+https": dicom,
-    }
+class Channels:
+    """All channels of one process, and the connections they keep."""
+
+    def __init__(self, settings: Settings, jobs: Jobs) -> None:
+        allow = AllowList.of(settings.lis.lis_hosts)
+        self._lines = Lines(
+            allow=allow,
+            seconds=settings.delivery.webhook_seconds,
+            idle_seconds=IDLE_SECONDS,
+            tls=_tls(settings.lis),
+        )
+        self._client = pinned_client(
+            allow,
+            seconds=settings.delivery.webhook_seconds,
+            plain_http=settings.delivery.webhook_plain_http,
+        )
+        hl7, fhir = _Hl7(settings, self._lines), _Fhir(settings, self._client)
+        dicom = _Dicom(settings, allow, self._client, jobs)
+        self.by_scheme: Mapping[str, TellResult] = {
+            "mllp": hl7, "mllps": hl7, "fhir+http": fhir, "fhir+https": fhir, "dicom": dicom,
+            "dicom+tls": dicom, "dicomweb+http": dicom, "dicomweb+https": dicom,
+        }  # fmt: skip
+
+    def close(self) -> None:
+        self._lines.close()
+        self._client.close()
 
 
 def _tls(lis: LisSettings) -> ssl.SSLContext | None:
@@ -71,14 +79,9 @@ def _made_at(delivery: Delivery) -> datetime:
 
 
 class _Hl7:
-    def __init__(self, settings: Settings, allow: AllowList) -> None:
+    def __init__(self, settings: Settings, lines: Lines) -> None:
         self._sending = (settings.lis.hl7_application, settings.lis.hl7_facility)
-        self._lines = Lines(
-            allow=allow,
-            seconds=settings.delivery.webhook_seconds,
-            idle_seconds=IDLE_SECONDS,
-            tls=_tls(settings.lis),
-        )
+        self._lines = lines
 
     def __call__(
         self, delivery: Delivery, result: Result, reading: Reading, now: datetime, chance: float

@@ -10,7 +10,7 @@ import sys
 import threading
 
 from integrations import tasks
-from integrations.channels import channels_of
+from integrations.channels import Channels
 from integrations.telling import Telling
 from integrations.webhooks.delivery import attempt
 from worker import log
@@ -45,7 +45,7 @@ def courier_of(settings: Settings) -> tasks.Courier:
         jobs=jobs,
         cases=Cases(database, seal_of(settings)) if settings.lis.seal_keys_file else None,
         webhook=lambda event, now, chance: attempt(event, client, now=now, chance=chance),
-        channels=channels_of(settings, jobs),
+        channels=Channels(settings, jobs).by_scheme,
     )
     return tasks.Courier(
         jobs=jobs,
