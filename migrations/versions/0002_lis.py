@@ -67,7 +67,7 @@ def upgrade():
     sa.Column('is_test', sa.Boolean(), nullable=False),
     sa.Column('sealed', sa.LargeBinary(), nullable=True),
     sa.PrimaryKeyConstraint('id'),
-    sa.UniqueConstraint('channel', 'application', 'facility', 'control_id')
+    sa.UniqueConstraint('control_id', 'channel', 'application', 'facility')
     )
     op.create_table('asks',
     sa.Column('id', sa.Text(), nullable=False),

@@ -29,6 +29,7 @@ from integrations.reception import Reception
 from integrations.rules.reading import embedded_rules, read_rules
 from tests.builders import an_order
 from tests.messages import lab_104
+from worker import log
 from worker.store import schema
 from worker.store.instances import Instance, Instances
 from worker.store.intake import Intake
@@ -106,6 +107,7 @@ def listener(url: str, folder: Path) -> Iterator[int]:
 
 
 def profile(url: str, key: str, count: int) -> None:
+    log.configure("benchmark", "error")
     rules = read_rules(embedded_rules(), "rules.yaml")
     intake = Intake(Database(url), Seal([key]), lambda order: rules.plan(order).questions)
     reception = Reception(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Row, Table, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Table, insert, or_, select, update
 from ulid import ULID
 
+from worker.jobs.event import EndpointStatus
 from worker.jobs.job import Status
 from worker.jobs.order import (
     Mode,
@@ -29,9 +31,8 @@ from worker.jobs.order import (
 from worker.jobs.request import ImageReference, JobRequest, Priority, Region, Style
 from worker.store.endpoints import endpoints
 from worker.store.instances import MOST_PICTURES, pictures
-from worker.store.jobs import cancel_job, insert_job, jobs
+from worker.store.jobs import cancel_job, job_row, jobs
 from worker.store.sealing import Seal
-from worker.store.session import clock
 from worker.store.tables import AskRow, AuditRow, CaseRow
 
 #: accession numbers of test messages are no accession numbers of the lab's
@@ -44,18 +45,34 @@ asks = cast("Table", AskRow.__table__)
 audit = cast("Table", AuditRow.__table__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class _Case:
+    id: str
+    status: str
+    generation: int
+    #: all that is known by now
+    order: Order
+
+
 @dataclass(slots=True, kw_only=True)
 class Desk:
+    """For one transaction, in which nobody else's changes are seen."""
+
     connection: Connection
     seal: Seal
     plan: Callable[[Order], Sequence[Question]]
     public_url: str
-    message_id: str | None
-    #: ids of jobs that were made, and of deliveries of those that were cancelled
-    made: list[str] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    #: the database's time
+    now: datetime
+    _message_id: str = ""
+    _made: list[str] = field(default_factory=list)
+    _told: list[str] = field(default_factory=list)
+    _notes: list[dict[str, Any]] = field(default_factory=list)
+    _pictures: dict[str, Sequence[str]] = field(default_factory=dict)
+    _endpoints: frozenset[str] | None = None
 
-    def take(self, order: Order) -> None:
+    def take(self, order: Order, *, message_id: str) -> None:
+        self._message_id = message_id
         take = {
             Verb.REGISTERED: self._registered,
             Verb.AVAILABLE: self._available,
@@ -64,6 +81,18 @@ class Desk:
             Verb.MERGED: self._merge,
         }
         take[order.verb](order)
+
+    def given(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Ids of the jobs made, and of the deliveries of jobs cancelled, since this was asked last."""
+        found = tuple(self._made), tuple(self._told)
+        self._made.clear()
+        self._told.clear()
+        return found
+
+    def write_notes(self) -> None:
+        """The audit, at the end of the transaction."""
+        if self._notes:
+            self.connection.execute(insert(audit), self._notes)
 
     def _registered(self, order: Order) -> None:
         if order.accession or order.slide:
@@ -81,35 +110,28 @@ class Desk:
             select(cases).where(cases.c.patient_digest == digest).with_for_update()
         ).all()
 
-    def _whole_case(self, order: Order) -> Row[Any] | None:
-        """What was said of the accession before any of its slides had a name."""
-        if not order.slide or not order.accession:
-            return None
-        whole = select(cases).where(*_same_slide(replace(order, slide="")))
-        return self.connection.execute(whole).one_or_none()
-
-    def _register(self, order: Order) -> Row[Any]:
+    def _register(self, order: Order) -> _Case:
         """The case, made or brought up to date: what a message does not say stays as it was."""
-        known = self.connection.execute(
-            select(cases).where(*_same_slide(order)).with_for_update()
-        ).one_or_none()  # fmt: skip
-        earlier = known or self._whole_case(order)
+        found = {row.slide: row for row in self.connection.execute(_slide_and_case(order))}
+        known, whole = found.get(order.slide), found.get("")
+        earlier = known or whole
         if earlier is not None:
             order = known_by_now(self._order(earlier), order)
         values = {
             "series_uid": order.series_uid, "patient_digest": self._patient_digest(order),
-            "sealed": self.seal.close_json(order_document(order)), "updated_at": clock(),
+            "sealed": self.seal.close_json(order_document(order)), "updated_at": self.now,
         }  # fmt: skip
         if known is not None:
-            changed = update(cases).where(cases.c.id == known.id).values(values).returning(cases)
-            return self.connection.execute(changed).one()
+            self.connection.execute(update(cases).where(cases.c.id == known.id).values(values))
+            return _Case(id=known.id, status=known.status, generation=known.generation, order=order)
+        case = _Case(id=f"case_{ULID()}", status=OPEN, generation=0, order=order)
         new = values | {
-            "id": f"case_{ULID()}", "domain": _domain(order), "accession": order.accession,
-            "slide": order.slide, "status": OPEN, "generation": 0, "created_at": clock(),
+            "id": case.id, "domain": _domain(order), "accession": order.accession, "slide": order.slide,
+            "status": OPEN, "generation": 0, "created_at": self.now,
         }  # fmt: skip
-        row = self.connection.execute(insert(cases).values(new).returning(cases)).one()
-        self._note(row.id, "registered", {})
-        return row
+        self.connection.execute(insert(cases).values(new))
+        self._note(case.id, "registered", {})
+        return case
 
     def _available(self, order: Order) -> None:
         case = self._register(order)
@@ -118,31 +140,36 @@ class Desk:
             return
         if case.status == WITHDRAWN:
             self.connection.execute(update(cases).where(cases.c.id == case.id).values(status=OPEN))
-        known = self._order(case)
-        for question in self.plan(known):
-            self._ask(case, known, question)
+        for question in self.plan(case.order):
+            self._ask(case, question)
 
-    def _ask(self, case: Row[Any], order: Order, question: Question) -> None:
-        key = _business_key(case, order, question)
-        known = self.connection.execute(select(asks.c.id, asks.c.job_id).where(asks.c.business_key == key))
-        row = known.one_or_none()
+    def _ask(self, case: _Case, question: Question) -> None:
+        key = _business_key(case, question)
+        row = self.connection.execute(
+            select(asks.c.id, asks.c.job_id).where(asks.c.business_key == key)
+        ).one_or_none()
         if row is not None and row.job_id is not None:
             return
-        images = order.images or pictures(self.connection, order.series_uid)
+        images = case.order.images or self._pictures_of(case.order.series_uid)
         ask_id = row.id if row is not None else f"ask_{ULID()}"
-        job_id = self._submit(ask_id, order, question, images) if images else None
+        job_id = self._submit(ask_id, case.order, question, images) if images else None
         if row is not None:
             self.connection.execute(update(asks).where(asks.c.id == ask_id).values(job_id=job_id))
             return
-        self.connection.execute(
-            insert(asks).values(
-                id=ask_id, business_key=key, case_id=case.id, job_id=job_id, series_uid=order.series_uid,
-                generation=case.generation, protocol=f"{question.protocol}/{question.version}",
-                name=question.name, mode=question.mode, ordered=order.priority,
-                question=question_document(question), created_at=clock(),
-            )
-        )  # fmt: skip
+        new = {
+            "id": ask_id, "business_key": key, "case_id": case.id, "job_id": job_id,
+            "series_uid": case.order.series_uid, "generation": case.generation,
+            "protocol": f"{question.protocol}/{question.version}", "name": question.name,
+            "mode": question.mode, "ordered": case.order.priority,
+            "question": question_document(question), "created_at": self.now,
+        }  # fmt: skip
+        self.connection.execute(insert(asks).values(new))
         self._note(case.id, "asked", {"ask": ask_id, "job": job_id, "rule": question.rule})
+
+    def _pictures_of(self, series_uid: str) -> Sequence[str]:
+        if series_uid not in self._pictures:
+            self._pictures[series_uid] = pictures(self.connection, series_uid)
+        return self._pictures[series_uid]
 
     def _submit(self, ask_id: str, order: Order, question: Question, images: Sequence[str]) -> str:
         priority = min(order.priority, question.priority, key=lambda p: p.level)
@@ -153,18 +180,19 @@ class Desk:
             labels={"protocol": f"{question.protocol}/{question.version}", "question": question.name,
                     "mode": question.mode.value},
         )  # fmt: skip
-        job = insert_job(self.connection, request, submitter=SUBMITTER)
-        self.made.append(job.id)
-        return job.id
+        row = job_row(request, submitter=SUBMITTER) | {"created_at": self.now, "not_before": self.now}
+        self.connection.execute(insert(jobs).values(row))
+        self._made.append(row["id"])
+        return str(row["id"])
 
     def _reachable(self, question: Question) -> tuple[str, ...]:
         """Nobody in shadow; a name that is no endpoint is left out, and the reading waits to be fetched."""
         if question.mode is Mode.SHADOW or not question.tell:
             return ()
-        known = select(endpoints.c.name).where(
-            endpoints.c.name.in_(question.tell), endpoints.c.status != "gone"
-        )
-        return tuple(self.connection.execute(known).scalars())
+        if self._endpoints is None:
+            known = select(endpoints.c.name).where(endpoints.c.status != EndpointStatus.GONE)
+            self._endpoints = frozenset(self.connection.execute(known).scalars())
+        return tuple(name for name in question.tell if name in self._endpoints)
 
     def _withdraw(self, order: Order) -> None:
         for case in self._cases(order):
@@ -190,10 +218,10 @@ class Desk:
         )
         for job_id in self.connection.execute(open_jobs).scalars().all():
             _, told = cancel_job(self.connection, job_id, public_url=self.public_url)
-            self.told.extend(told)
+            self._told.extend(told)
         self.connection.execute(
             update(cases).where(cases.c.id == case.id)
-            .values(status=status, generation=cases.c.generation + 1, updated_at=clock())
+            .values(status=status, generation=cases.c.generation + 1, updated_at=self.now)
         )  # fmt: skip
         self._note(case.id, status, {})
 
@@ -239,7 +267,7 @@ class Desk:
         sealed = self.seal.close_json(order_document(order))
         self.connection.execute(
             update(cases).where(cases.c.id == case.id)
-            .values(values | {"sealed": sealed, "updated_at": clock(),
+            .values(values | {"sealed": sealed, "updated_at": self.now,
                               "patient_digest": self._patient_digest(order)})
         )  # fmt: skip
 
@@ -261,27 +289,30 @@ class Desk:
         return self.seal.digest(_domain(order), order.patient.id, order.patient.authority)
 
     def _note(self, case_id: str, what: str, details: dict[str, Any]) -> None:
-        self.connection.execute(insert(audit).values(
-            id=f"audit_{ULID()}", at=clock(), case_id=case_id, message_id=self.message_id, what=what,
-            sealed=self.seal.close_json(details),
-        ))  # fmt: skip
+        self._notes.append({
+            "id": f"audit_{ULID()}", "at": self.now, "case_id": case_id, "message_id": self._message_id,
+            "what": what, "sealed": self.seal.close_json(details),
+        })  # fmt: skip
 
 
 def _domain(order: Order) -> str:
     return TEST_DOMAIN if order.is_test else order.domain
 
 
-def _same_slide(order: Order) -> tuple[Any, ...]:
+def _slide_and_case(order: Order) -> Select[Any]:
+    """The slide, and what was said of the accession before any of its slides had a name."""
+    slides = {order.slide, ""} if order.accession else {order.slide}
     return (
-        cases.c.domain == _domain(order),
-        cases.c.accession == order.accession,
-        cases.c.slide == order.slide,
+        select(cases)
+        .where(cases.c.domain == _domain(order), cases.c.accession == order.accession)
+        .where(cases.c.slide.in_(sorted(slides)))
+        .with_for_update()
     )
 
 
-def _business_key(case: Row[Any], order: Order, question: Question) -> str:
+def _business_key(case: _Case, question: Question) -> str:
     """The same question about the same picture, whoever announces it and however often."""
-    picture = order.series_uid or "\n".join(order.images)
+    picture = case.order.series_uid or "\n".join(case.order.images)
     parts = (case.id, str(case.generation), picture, question.protocol, str(question.version), question.name)
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, Table, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -23,6 +24,10 @@ from worker.store.session import Database, clock
 from worker.store.tables import MessageRow
 
 messages = cast("Table", MessageRow.__table__)
+
+
+#: channel, application, facility, control id
+Key = tuple[str, str, str, str]
 
 
 class Taken(StrEnum):
@@ -46,6 +51,10 @@ class Arrival:
     raw: bytes
     orders: tuple[Order, ...]
     is_test: bool = False
+
+    @property
+    def key(self) -> Key:
+        return (self.channel.value, self.application, self.facility, self.control_id)
 
     @property
     def digest(self) -> str:
@@ -79,34 +88,40 @@ class Intake:
         """
         try:
             with self._database.write() as connection:
-                return [self._take(connection, arrival) for arrival in batch]
+                return self._take(connection, batch)
         except IntegrityError:
             # The same message or case was committed by another connection between our look and our insert.
             with self._database.write() as connection:
-                return [self._take(connection, arrival) for arrival in batch]
+                return self._take(connection, batch)
 
-    def _take(self, connection: Connection, arrival: Arrival) -> Receipt:
-        known = connection.execute(
-            select(messages.c.digest).where(
-                messages.c.channel == arrival.channel, messages.c.application == arrival.application,
-                messages.c.facility == arrival.facility, messages.c.control_id == arrival.control_id,
-            )
-        ).scalar_one_or_none()  # fmt: skip
-        if known is not None:
-            return Receipt(taken=Taken.AGAIN if known == arrival.digest else Taken.CONFLICT)
-        message_id = f"in_{ULID()}"
-        connection.execute(insert(messages).values(
-            id=message_id, channel=arrival.channel, application=arrival.application,
-            facility=arrival.facility, control_id=arrival.control_id, digest=arrival.digest,
-            received_at=clock(), is_test=arrival.is_test, sealed=self._seal.close(arrival.raw),
-        ))  # fmt: skip
+    def _take(self, connection: Connection, batch: Sequence[Arrival]) -> list[Receipt]:
+        known, rows, receipts = _known(connection, batch), [], []
+        now = connection.execute(select(clock())).scalar_one()
         desk = Desk(
-            connection=connection, seal=self._seal, plan=self._plan, public_url=self._public_url,
-            message_id=message_id,
+            connection=connection, seal=self._seal, plan=self._plan, public_url=self._public_url, now=now
         )  # fmt: skip
-        for order in arrival.orders:
-            desk.take(order)
-        return Receipt(taken=Taken.NEW, jobs=tuple(desk.made), deliveries=tuple(desk.told))
+        for arrival in batch:
+            if arrival.key in known:
+                again = known[arrival.key] == arrival.digest
+                receipts.append(Receipt(taken=Taken.AGAIN if again else Taken.CONFLICT))
+                continue
+            known[arrival.key] = arrival.digest
+            rows.append(self._row(arrival, now))
+            for order in arrival.orders:
+                desk.take(order, message_id=rows[-1]["id"])
+            jobs, deliveries = desk.given()
+            receipts.append(Receipt(taken=Taken.NEW, jobs=jobs, deliveries=deliveries))
+        if rows:
+            connection.execute(insert(messages), rows)
+        desk.write_notes()
+        return receipts
+
+    def _row(self, arrival: Arrival, now: datetime) -> dict[str, Any]:
+        return {
+            "id": f"in_{ULID()}", "channel": arrival.channel, "application": arrival.application,
+            "facility": arrival.facility, "control_id": arrival.control_id, "digest": arrival.digest,
+            "received_at": now, "is_test": arrival.is_test, "sealed": self._seal.close(arrival.raw),
+        }  # fmt: skip
 
     def forget(self, *, days: float) -> int:
         """Empty the text of messages older than `days`; gives how many. What they said stays known."""
@@ -121,3 +136,11 @@ class Intake:
                 select(messages.c.sealed).where(messages.c.id == message_id)
             ).scalar_one_or_none()
         return None if sealed is None else self._seal.open(sealed)
+
+
+def _known(connection: Connection, batch: Sequence[Arrival]) -> dict[Key, str]:
+    """Digests of those messages of `batch` that came before."""
+    c = messages.c
+    query = select(c.channel, c.application, c.facility, c.control_id, c.digest)
+    rows = connection.execute(query.where(c.control_id.in_([arrival.control_id for arrival in batch])))
+    return {(row.channel, row.application, row.facility, row.control_id): row.digest for row in rows}

@@ -237,14 +237,18 @@ def insert_job(connection: Connection, request: JobRequest, *, submitter: str) -
     if request.due_at is not None and request.due_at <= now:
         raise InvalidRequest((("due_at", "lies in the past"),))
     outbox.check_endpoints(connection, request.endpoints)
-    row = {
-        "id": f"job_{ULID()}", "status": Status.QUEUED, "level": request.priority.level,
-        "due_order": request.due_at or FAR_FUTURE, "created_at": now, "not_before": now,
-        "attempt": 0, "alone": False, "cancel_requested": False, "submitter": submitter,
-        "idempotency_key": request.idempotency_key, "request": request.model_dump(mode="json"),
-        "request_digest": request.digest,
-    }  # fmt: skip
+    row = job_row(request, submitter=submitter) | {"created_at": now, "not_before": now}
     return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
+
+
+def job_row(request: JobRequest, *, submitter: str) -> dict[str, Any]:
+    """The row of a new job; `created_at` and `not_before` are the caller's."""
+    return {
+        "id": f"job_{ULID()}", "status": Status.QUEUED, "level": request.priority.level,
+        "due_order": request.due_at or FAR_FUTURE, "attempt": 0, "alone": False,
+        "cancel_requested": False, "submitter": submitter, "idempotency_key": request.idempotency_key,
+        "request": request.model_dump(mode="json"), "request_digest": request.digest,
+    }  # fmt: skip
 
 
 def cancel_job(connection: Connection, job_id: str, *, public_url: str) -> tuple[Job, list[str]]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event
+from sqlalchemy import Connection, Dialect, Double, Engine, create_engine, event, literal
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.compiler import compiles
@@ -44,25 +44,28 @@ class Instant(TypeDecorator[datetime]):
 
 
 class clock(FunctionElement[datetime]):  # noqa: N801  # reads as a function in SQL expressions
-    """The database's time now, plus `seconds`. Leases never trust a worker's clock."""
+    """The database's time now, plus `seconds`. Leases never trust a worker's clock.
+
+    The seconds are a parameter, so that a statement is compiled once.
+    """
 
     type = Instant()
-    inherit_cache = False
+    inherit_cache = True
 
     def __init__(self, seconds: float = 0) -> None:
-        self.seconds = float(seconds)
-        super().__init__()
+        super().__init__(literal(float(seconds), Double()))
 
 
 @compiles(clock, "postgresql")
-def _postgresql_clock(element: clock, _: SQLCompiler, **__: Any) -> str:
-    return f"(clock_timestamp() + interval '{element.seconds:f} seconds')"
+def _postgresql_clock(element: clock, compiler: SQLCompiler, **options: Any) -> str:
+    return f"(clock_timestamp() + make_interval(secs => {compiler.process(element.clauses, **options)}))"
 
 
 @compiles(clock, "sqlite")
-def _sqlite_clock(element: clock, _: SQLCompiler, **__: Any) -> str:
+def _sqlite_clock(element: clock, compiler: SQLCompiler, **options: Any) -> str:
     # six digits, as SQLAlchemy writes them: SQLite compares these as text
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.seconds:+f} seconds') || '000')"
+    seconds = compiler.process(element.clauses, **options)
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', printf('%+f seconds', {seconds})) || '000')"
 
 
 class Database:

@@ -163,7 +163,7 @@ class MessageRow(Base):
     """One message of a hospital's system, as it came."""
 
     __tablename__ = "messages"
-    __table_args__ = (UniqueConstraint("channel", "application", "facility", "control_id"),)
+    __table_args__ = (UniqueConstraint("control_id", "channel", "application", "facility"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
     channel: Mapped[str]
