@@ -7,12 +7,12 @@ verb does is told in `worker.jobs.order`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Row, Select, Table, insert, or_, select, update
+from sqlalchemy import Connection, Row, Table, or_, select, update
 from ulid import ULID
 
 from worker.jobs.event import EndpointStatus
@@ -32,6 +32,7 @@ from worker.jobs.request import ImageReference, JobRequest, Priority, Region, St
 from worker.store.endpoints import endpoints
 from worker.store.instances import MOST_PICTURES, pictures
 from worker.store.jobs import cancel_job, job_row, jobs
+from worker.store.pending import Pending
 from worker.store.sealing import Seal
 from worker.store.tables import AskRow, AuditRow, CaseRow
 
@@ -52,11 +53,17 @@ class _Case:
     generation: int
     #: all that is known by now
     order: Order
+    #: nothing was asked about it yet
+    is_new: bool = False
+
+
+#: domain, accession, slide
+Key = tuple[str, str, str]
 
 
 @dataclass(slots=True, kw_only=True)
 class Desk:
-    """For one transaction, in which nobody else's changes are seen."""
+    """For one transaction. New rows are written together at its end, or before anything looks for them."""
 
     connection: Connection
     seal: Seal
@@ -64,23 +71,45 @@ class Desk:
     public_url: str
     #: the database's time
     now: datetime
+    pending: Pending
     _message_id: str = ""
+    #: cases that one query has looked for, None where there is none; what changes is taken out
+    _looked_up: dict[Key, Row[Any] | None] = field(default_factory=dict)
     _made: list[str] = field(default_factory=list)
     _told: list[str] = field(default_factory=list)
-    _notes: list[dict[str, Any]] = field(default_factory=list)
     _pictures: dict[str, Sequence[str]] = field(default_factory=dict)
     _endpoints: frozenset[str] | None = None
 
+    def look_up(self, orders: Iterable[Order]) -> None:
+        """The cases of all `orders`, in one query."""
+        keys = {key for order in orders for key in _keys(order)}
+        if not keys:
+            return
+        self._looked_up = dict.fromkeys(keys)
+        wanted = (
+            select(cases)
+            .where(cases.c.accession.in_(sorted({accession for _, accession, _ in keys})))
+            .where(cases.c.slide.in_(sorted({slide for _, _, slide in keys})))
+        )
+        for row in self.connection.execute(wanted.with_for_update()):
+            self._looked_up[(row.domain, row.accession, row.slide)] = row
+
     def take(self, order: Order, *, message_id: str) -> None:
         self._message_id = message_id
-        take = {
-            Verb.REGISTERED: self._registered,
-            Verb.AVAILABLE: self._available,
-            Verb.WITHDRAWN: self._withdraw,
-            Verb.CLOSED: self._close,
-            Verb.MERGED: self._merge,
-        }
-        take[order.verb](order)
+        if order.verb is Verb.AVAILABLE:
+            self._available(order)
+        elif order.verb is Verb.REGISTERED and (order.accession or order.slide):
+            self._register(order)
+        else:
+            self.pending.write()
+            self._looked_up.clear()
+            take = {
+                Verb.REGISTERED: self._renew_patient,
+                Verb.WITHDRAWN: self._withdraw,
+                Verb.CLOSED: self._close,
+                Verb.MERGED: self._merge,
+            }
+            take[order.verb](order)
 
     def given(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Ids of the jobs made, and of the deliveries of jobs cancelled, since this was asked last."""
@@ -89,15 +118,7 @@ class Desk:
         self._told.clear()
         return found
 
-    def write_notes(self) -> None:
-        """The audit, at the end of the transaction."""
-        if self._notes:
-            self.connection.execute(insert(audit), self._notes)
-
-    def _registered(self, order: Order) -> None:
-        if order.accession or order.slide:
-            self._register(order)
-            return
+    def _renew_patient(self, order: Order) -> None:
         for case in self._patients_cases(order):
             self._rewrite(case, replace(self._order(case), patient=order.patient), {})
             self._note(case.id, "patient updated", {})
@@ -112,8 +133,8 @@ class Desk:
 
     def _register(self, order: Order) -> _Case:
         """The case, made or brought up to date: what a message does not say stays as it was."""
-        found = {row.slide: row for row in self.connection.execute(_slide_and_case(order))}
-        known, whole = found.get(order.slide), found.get("")
+        slide, *above = _keys(order)
+        known, whole = self._look(slide), next(map(self._look, above), None)
         earlier = known or whole
         if earlier is not None:
             order = known_by_now(self._order(earlier), order)
@@ -123,15 +144,25 @@ class Desk:
         }  # fmt: skip
         if known is not None:
             self.connection.execute(update(cases).where(cases.c.id == known.id).values(values))
+            self._looked_up.pop(slide, None)
             return _Case(id=known.id, status=known.status, generation=known.generation, order=order)
-        case = _Case(id=f"case_{ULID()}", status=OPEN, generation=0, order=order)
+        self._looked_up.pop(slide, None)
+        case = _Case(id=f"case_{ULID()}", status=OPEN, generation=0, order=order, is_new=True)
         new = values | {
             "id": case.id, "domain": _domain(order), "accession": order.accession, "slide": order.slide,
             "status": OPEN, "generation": 0, "created_at": self.now,
         }  # fmt: skip
-        self.connection.execute(insert(cases).values(new))
+        self.pending.add(cases, new)
         self._note(case.id, "registered", {})
         return case
+
+    def _look(self, key: Key) -> Row[Any] | None:
+        if key in self._looked_up:
+            return self._looked_up[key]
+        self.pending.write()
+        domain, accession, slide = key
+        one = (cases.c.domain == domain, cases.c.accession == accession, cases.c.slide == slide)
+        return self.connection.execute(select(cases).where(*one).with_for_update()).one_or_none()
 
     def _available(self, order: Order) -> None:
         case = self._register(order)
@@ -145,15 +176,14 @@ class Desk:
 
     def _ask(self, case: _Case, question: Question) -> None:
         key = _business_key(case, question)
-        row = self.connection.execute(
-            select(asks.c.id, asks.c.job_id).where(asks.c.business_key == key)
-        ).one_or_none()
+        row = None if case.is_new else self._asked(key)
         if row is not None and row.job_id is not None:
             return
         images = case.order.images or self._pictures_of(case.order.series_uid)
         ask_id = row.id if row is not None else f"ask_{ULID()}"
         job_id = self._submit(ask_id, case.order, question, images) if images else None
         if row is not None:
+            self.pending.write()
             self.connection.execute(update(asks).where(asks.c.id == ask_id).values(job_id=job_id))
             return
         new = {
@@ -163,8 +193,13 @@ class Desk:
             "mode": question.mode, "ordered": case.order.priority,
             "question": question_document(question), "created_at": self.now,
         }  # fmt: skip
-        self.connection.execute(insert(asks).values(new))
+        self.pending.add(asks, new)
         self._note(case.id, "asked", {"ask": ask_id, "job": job_id, "rule": question.rule})
+
+    def _asked(self, business_key: str) -> Any:
+        self.pending.write()
+        query = select(asks.c.id, asks.c.job_id).where(asks.c.business_key == business_key)
+        return self.connection.execute(query.with_for_update()).one_or_none()
 
     def _pictures_of(self, series_uid: str) -> Sequence[str]:
         if series_uid not in self._pictures:
@@ -181,7 +216,7 @@ class Desk:
                     "mode": question.mode.value},
         )  # fmt: skip
         row = job_row(request, submitter=SUBMITTER) | {"created_at": self.now, "not_before": self.now}
-        self.connection.execute(insert(jobs).values(row))
+        self.pending.add(jobs, row)
         self._made.append(row["id"])
         return str(row["id"])
 
@@ -289,7 +324,7 @@ class Desk:
         return self.seal.digest(_domain(order), order.patient.id, order.patient.authority)
 
     def _note(self, case_id: str, what: str, details: dict[str, Any]) -> None:
-        self._notes.append({
+        self.pending.add(audit, {
             "id": f"audit_{ULID()}", "at": self.now, "case_id": case_id, "message_id": self._message_id,
             "what": what, "sealed": self.seal.close_json(details),
         })  # fmt: skip
@@ -299,15 +334,12 @@ def _domain(order: Order) -> str:
     return TEST_DOMAIN if order.is_test else order.domain
 
 
-def _slide_and_case(order: Order) -> Select[Any]:
-    """The slide, and what was said of the accession before any of its slides had a name."""
-    slides = {order.slide, ""} if order.accession else {order.slide}
-    return (
-        select(cases)
-        .where(cases.c.domain == _domain(order), cases.c.accession == order.accession)
-        .where(cases.c.slide.in_(sorted(slides)))
-        .with_for_update()
-    )
+def _keys(order: Order) -> tuple[Key, ...]:
+    """The slide, and the accession itself: what was said of it before any of its slides had a name."""
+    slide = (_domain(order), order.accession, order.slide)
+    if not order.accession or not order.slide:
+        return (slide,)
+    return slide, (_domain(order), order.accession, "")
 
 
 def _business_key(case: _Case, question: Question) -> str:

@@ -13,12 +13,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, insert, select, update
+from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
 from worker.jobs.order import Channel, Order, Question
-from worker.store.desk import Desk
+from worker.store.desk import Desk, asks, audit, cases
+from worker.store.jobs import jobs
+from worker.store.pending import Pending
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock
 from worker.store.tables import MessageRow
@@ -95,25 +97,26 @@ class Intake:
                 return self._take(connection, batch)
 
     def _take(self, connection: Connection, batch: Sequence[Arrival]) -> list[Receipt]:
-        known, rows, receipts = _known(connection, batch), [], []
+        known, receipts = _known(connection, batch), []
         now = connection.execute(select(clock())).scalar_one()
         desk = Desk(
-            connection=connection, seal=self._seal, plan=self._plan, public_url=self._public_url, now=now
+            connection=connection, seal=self._seal, plan=self._plan, public_url=self._public_url, now=now,
+            pending=Pending(connection, (messages, cases, jobs, asks, audit)),
         )  # fmt: skip
+        desk.look_up(order for arrival in batch if arrival.key not in known for order in arrival.orders)
         for arrival in batch:
             if arrival.key in known:
                 again = known[arrival.key] == arrival.digest
                 receipts.append(Receipt(taken=Taken.AGAIN if again else Taken.CONFLICT))
                 continue
             known[arrival.key] = arrival.digest
-            rows.append(self._row(arrival, now))
+            row = self._row(arrival, now)
+            desk.pending.add(messages, row)
             for order in arrival.orders:
-                desk.take(order, message_id=rows[-1]["id"])
-            jobs, deliveries = desk.given()
-            receipts.append(Receipt(taken=Taken.NEW, jobs=jobs, deliveries=deliveries))
-        if rows:
-            connection.execute(insert(messages), rows)
-        desk.write_notes()
+                desk.take(order, message_id=row["id"])
+            made, told = desk.given()
+            receipts.append(Receipt(taken=Taken.NEW, jobs=made, deliveries=told))
+        desk.pending.write()
         return receipts
 
     def _row(self, arrival: Arrival, now: datetime) -> dict[str, Any]:
