@@ -134,6 +134,10 @@ def _on_signals() -> threading.Event:
 def _announce(instances: Instances, intake: Intake, *, quiet_seconds: float) -> None:
     """Each series at rest becomes an order; a crash in between makes the same order again, which is one."""
     for order in instances.at_rest(quiet_seconds=quiet_seconds):
+        if not order.accession and not order.slide:  # nobody could say whose it is: an order must name it
+            instances.given_on(order.series_uid)
+            logger.info("series.waits")
+            continue
         arrival = Arrival(
             channel=order.sender.channel, application=order.sender.application, facility="",
             control_id=str(ULID()), raw=b"", orders=(order,),

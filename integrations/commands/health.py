@@ -26,6 +26,7 @@ from integrations.view import instant
 from worker.errors import BrokerUnavailable
 from worker.store import schema
 from worker.store.presence import Presence
+from worker.store.sealing import seal_of
 from worker.store.session import Database
 
 
@@ -66,6 +67,7 @@ def status(*, as_json: bool, data: Path | None) -> None:
 def doctor(*, as_json: bool, data: Path | None) -> None:
     """What is missing, and what to do about it. Exit status 1 if anything is."""
     settings = settings_for(data)
+    from integrations.taking import rules_of  # noqa: PLC0415  the same
     from worker.app import check_broker, connect  # noqa: PLC0415  Celery: only the doctor needs it
 
     connect(settings.queue.broker_url.get_secret_value())
@@ -76,6 +78,9 @@ def doctor(*, as_json: bool, data: Path | None) -> None:
         "uploads": _writable(settings.imaging.uploads_dir),
         "slots": _writable(settings.model.slots_dir),
     }
+    if settings.lis.rules is not None and settings.lis.rules.exists():
+        checks["rules"] = _said(lambda: rules_of(settings))
+        checks["seal keys"] = _said(lambda: seal_of(settings))
     if as_json:
         print_json({name: {"ok": not text, "text": text or "ok"} for name, text in checks.items()})
     else:
@@ -106,7 +111,7 @@ def _model_check() -> str:
     return "" if answer["ok"] else str(answer["text"])
 
 
-def _said(check: Callable[[], None]) -> str:
+def _said(check: Callable[[], object]) -> str:
     try:
         check()
     except (BrokerUnavailable, Exception) as error:  # noqa: BLE001

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -150,17 +150,26 @@ def up():
 @pytest.fixture
 def own_up(tmp_path):
     """Stacks of this test's own, which it may harm."""
+    with started_in(tmp_path) as start:
+        yield start
+
+
+@contextmanager
+def started_in(folder: Path):
+    """Starts stacks, each in a folder of its own, and stops them at the end."""
     started = []
 
     def start(*arguments, **settings):
-        folder = tmp_path / str(len(started))
-        folder.mkdir()
-        started.append(Up(folder, *arguments, **settings))
+        own = folder / str(len(started))
+        own.mkdir()
+        started.append(Up(own, *arguments, **settings))
         return started[-1].start()
 
-    yield start
-    for stack in started:
-        stack.kill()
+    try:
+        yield start
+    finally:
+        for stack in started:
+            stack.kill()
 
 
 @pytest.fixture(scope="session")

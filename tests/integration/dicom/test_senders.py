@@ -118,7 +118,8 @@ def test_an_archive_that_is_not_there_is_tried_again(report):
 def test_an_archive_that_refuses_every_association_is_tried_again(storescp, report):
     port, folder = storescp("--refuse")
     outcome = by_dimse(report, Dimse(title="ARCHIVE", host="127.0.0.1", port=port))
-    assert (outcome.status, outcome.reason) == (DeliveryStatus.PENDING, "rejected")
+    assert outcome.status is DeliveryStatus.PENDING
+    assert outcome.reason in {"rejected", "dropped"}  # storescp hangs up behind its refusal
     assert list(folder.iterdir()) == []
 
 
