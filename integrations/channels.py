@@ -80,17 +80,19 @@ def _made_at(delivery: Delivery) -> datetime:
 
 class _Hl7:
     def __init__(self, settings: Settings, lines: Lines) -> None:
-        self._sending = (settings.lis.hl7_application, settings.lis.hl7_facility)
+        self._lis = settings.lis
         self._lines = lines
 
     def __call__(
         self, delivery: Delivery, result: Result, reading: Reading, now: datetime, chance: float
     ) -> Outcome:
         del now  # the same bytes on every attempt: a receiver may compare a resend with what it has
-        sender = result.order.sender
+        lis, sender = self._lis, result.order.sender
+        receiving = (lis.hl7_receiving_application, lis.hl7_receiving_facility)
         message = result_message(
-            result, reading, control_id=control_id_of(delivery.id), at=_made_at(delivery), kind="ORU^R01",
-            sending=self._sending, receiving=(sender.application, sender.facility), test=False,
+            result, reading, control_id=control_id_of(delivery.id), at=_made_at(delivery), kind=lis.hl7_results,
+            sending=(lis.hl7_application, lis.hl7_facility), test=False,
+            receiving=receiving if receiving[0] else (sender.application, sender.facility),
         )  # fmt: skip
         self._lines.close_idle()
         line = self._lines.line(delivery.endpoint)

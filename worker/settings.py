@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic import field_validator as check
@@ -140,6 +140,12 @@ class LisSettings(_Section):
     """Our name in messages we send (MSH-3)."""
     hl7_facility: str = ""
     """Our facility in messages we send (MSH-4)."""
+    hl7_results: Literal["ORU^R01", "OUL^R22"] = "ORU^R01"
+    """The message that results are sent as."""
+    hl7_receiving_application: str = ""
+    """Who results are for (MSH-5); without it, whoever sent the order."""
+    hl7_receiving_facility: str = ""
+    """The facility results are for (MSH-6)."""
     lis_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts and networks of a hospital's systems: results and FHIR go nowhere else; none by default."""
     lis_authorities: Path | None = None

@@ -79,6 +79,7 @@ class Desk:
     _told: list[str] = field(default_factory=list)
     _pictures: dict[str, Sequence[str]] = field(default_factory=dict)
     _endpoints: frozenset[str] | None = None
+    _last_ask: str = ""
 
     def look_up(self, orders: Iterable[Order]) -> None:
         """The cases of all `orders`, in one query."""
@@ -147,10 +148,11 @@ class Desk:
             self._looked_up.pop(slide, None)
             return _Case(id=known.id, status=known.status, generation=known.generation, order=order)
         self._looked_up.pop(slide, None)
-        case = _Case(id=f"case_{ULID()}", status=OPEN, generation=0, order=order, is_new=True)
+        status = CLOSED if whole is not None and whole.status == CLOSED else OPEN
+        case = _Case(id=f"case_{ULID()}", status=status, generation=0, order=order, is_new=True)
         new = values | {
             "id": case.id, "domain": _domain(order), "accession": order.accession, "slide": order.slide,
-            "status": OPEN, "generation": 0, "created_at": self.now,
+            "status": status, "generation": 0, "created_at": self.now,
         }  # fmt: skip
         self.pending.add(cases, new)
         self._note(case.id, "registered", {})
@@ -180,7 +182,7 @@ class Desk:
         if row is not None and row.job_id is not None:
             return
         images = case.order.images or self._pictures_of(case.order.series_uid)
-        ask_id = row.id if row is not None else f"ask_{ULID()}"
+        ask_id = row.id if row is not None else self._next_ask()
         job_id = self._submit(ask_id, case.order, question, images) if images else None
         if row is not None:
             self.pending.write()
@@ -195,6 +197,14 @@ class Desk:
         }  # fmt: skip
         self.pending.add(asks, new)
         self._note(case.id, "asked", {"ask": ask_id, "job": job_id, "rule": question.rule})
+
+    def _next_ask(self) -> str:
+        """Greater than the one before it, within one millisecond too: the newest ask of a question counts."""
+        new = f"ask_{ULID()}"
+        while new <= self._last_ask:
+            new = f"ask_{ULID()}"
+        self._last_ask = new
+        return new
 
     def _asked(self, business_key: str) -> Any:
         self.pending.write()
@@ -234,6 +244,9 @@ class Desk:
             self._void(case, WITHDRAWN)
 
     def _close(self, order: Order) -> None:
+        if order.accession:  # images may come after the report
+            self._register(replace(order, slide=""))
+            self.pending.write()
         for case in self._cases(order):
             if order.final_report:
                 final = replace(self._order(case), final_report=order.final_report)

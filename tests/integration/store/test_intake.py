@@ -314,3 +314,18 @@ def test_domains_keep_the_same_accession_number_of_two_labs_apart(site, database
     site.take(an_order(domain="a"))
     site.take(an_order(domain="b"))
     assert len(rows(database, "cases")) == 2
+
+
+def test_an_image_that_comes_after_the_final_report_is_not_asked_about(site, cases):
+    site.take(an_order(Verb.CLOSED, slide="", final_report="Benign."))
+    assert site.take(an_order()).jobs == ()
+
+
+def test_of_two_scans_in_one_batch_the_later_one_counts(site, jobs, cases):
+    scans = [site.message(an_order(series_uid=f"1.2.{n}")) for n in range(3, 23)]
+    made = [job for receipt in site.intake.take(scans) for job in receipt.jobs]
+    for _ in made:
+        finish(jobs)
+    validity = [cases.standing(job).validity for job in made]
+    assert validity == [Validity.SUPERSEDED] * 19 + [Validity.CURRENT]
+    assert cases.standing(made[-1]).supersedes == made[-2]
