@@ -90,8 +90,8 @@ class _Hl7:
         lis, sender = self._lis, result.order.sender
         receiving = (lis.hl7_receiving_application, lis.hl7_receiving_facility)
         message = result_message(
-            result, reading, control_id=control_id_of(delivery.id), at=_made_at(delivery), kind=lis.hl7_results,
-            sending=(lis.hl7_application, lis.hl7_facility), test=False,
+            result, reading, control_id=control_id_of(delivery.id), at=_made_at(delivery),
+            kind=lis.hl7_results, sending=(lis.hl7_application, lis.hl7_facility), test=False,
             receiving=receiving if receiving[0] else (sender.application, sender.facility),
         )  # fmt: skip
         self._lines.close_idle()
