@@ -23,7 +23,6 @@ from integrations.hl7.results import control_id_of, result_message
 from integrations.hl7.sender import Lines
 from integrations.hl7.sender import attempt as attempt_hl7
 from integrations.telling import TellResult
-from integrations.webhooks.backoff import wait_after
 from worker import uploads
 from worker.address import AllowList
 from worker.errors import ImageMissing, ImageRefused
@@ -96,7 +95,7 @@ class _Hl7:
         )  # fmt: skip
         self._lines.close_idle()
         line = self._lines.line(delivery.endpoint)
-        return attempt_hl7(delivery, message, line, chance=chance, wait_after=wait_after)
+        return attempt_hl7(delivery, message, line, chance=chance)
 
 
 class _Fhir:
@@ -113,9 +112,7 @@ class _Fhir:
         if base not in self._servers:
             self._servers[base] = server_of(self._settings, self._client, base)
         bundle = result_bundle(result, reading, at=now, base=self._settings.delivery.public_url)
-        return attempt_fhir(
-            delivery, bundle, self._servers[base], now=now, chance=chance, wait_after=wait_after
-        )
+        return attempt_fhir(delivery, bundle, self._servers[base], now=now, chance=chance)
 
 
 class _Dicom:
@@ -163,8 +160,6 @@ class _Dicom:
             )
             return sender.attempt(
                 delivery, report, parse_dimse(url), sending,
-                allow=self._allow, chance=chance, wait_after=wait_after,
+                allow=self._allow, chance=chance,
             )  # fmt: skip
-        return stow.attempt(
-            delivery, report, parse_dicomweb(url), self._client, chance=chance, wait_after=wait_after
-        )
+        return stow.attempt(delivery, report, parse_dicomweb(url), self._client, chance=chance)

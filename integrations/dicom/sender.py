@@ -18,9 +18,9 @@ from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 
-from integrations.dicom.attempt import WaitAfter, failed
 from integrations.dicom.endpoint import Dimse
 from integrations.dicom.header import hush
+from integrations.schedule import failed
 from worker.address import AllowList
 from worker.errors import AddressRefused
 from worker.jobs.event import Delivery, DeliveryStatus, Outcome
@@ -66,7 +66,6 @@ def attempt(
     *,
     allow: AllowList,
     chance: float,
-    wait_after: WaitAfter,
 ) -> Outcome:
     """Send `report`, a DICOM file of our own making, once. `chance` (0 to 1) is for jitter."""
     hush()
@@ -74,13 +73,13 @@ def attempt(
     try:
         address = _address(peer, sending, allow)
     except AddressRefused:
-        return failed(delivery, wait_after, chance=chance, reason="address_refused")
+        return failed(delivery, chance=chance, reason="address_refused")
     except (OSError, UnicodeError):
-        return failed(delivery, wait_after, chance=chance, reason="dns")
+        return failed(delivery, chance=chance, reason="dns")
     reason = _stored(report, peer, sending, address)
     if reason in _DELIVERED:
         return Outcome(status=DeliveryStatus.DELIVERED, reason=reason)
-    return failed(delivery, wait_after, chance=chance, reason=reason)
+    return failed(delivery, chance=chance, reason=reason)
 
 
 def _address(peer: Dimse, sending: Sending, allow: AllowList) -> str:

@@ -19,8 +19,8 @@ from typing import Any, Final
 import httpx
 from pydicom import dcmread
 
-from integrations.dicom.attempt import WaitAfter, failed
 from integrations.dicom.endpoint import DicomWeb
+from integrations.schedule import failed
 from worker import __version__
 from worker.errors import AddressRefused
 from worker.jobs.event import Delivery, DeliveryStatus, Outcome
@@ -63,14 +63,13 @@ def attempt(
     client: httpx.Client,
     *,
     chance: float,
-    wait_after: WaitAfter,
     headers: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Post `report`, a DICOM file of our own making, once. `headers`: what the server wants to let us in."""
     try:
         status, retry_after, body = _post(report, peer, client, headers or {})
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, AddressRefused) as error:
-        return failed(delivery, wait_after, chance=chance, reason=_word(error))
+        return failed(delivery, chance=chance, reason=_word(error))
     if status == httpx.codes.GONE:
         return Outcome(status=DeliveryStatus.GONE, http_status=status, reason="gone")
     stored = _stored(status, body, report)
@@ -78,7 +77,6 @@ def attempt(
         return Outcome(status=DeliveryStatus.DELIVERED, http_status=status, reason=stored)
     return failed(
         delivery,
-        wait_after,
         chance=chance,
         http_status=status,
         reason=_STATUSES.get(status, "redirect" if status // 100 == 3 else "not_accepted"),

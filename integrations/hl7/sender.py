@@ -1,6 +1,6 @@
 """Sender: one attempt to deliver a result over MLLP, and the lines it goes over.
 
-In: a delivery, its message, the endpoint's line, a chance, the schedule of attempts. Out: an Outcome,
+In: a delivery, its message, the endpoint's line, a chance. Out: an Outcome,
 whatever the receiver does. It does not know the outbox, keeps nothing of an acknowledgement but its code,
 and logs nothing.
 """
@@ -11,12 +11,12 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from datetime import timedelta
 from threading import Lock
-from typing import Final, Protocol
+from typing import Final
 
 from integrations.hl7.line import FrameBroken, Line, LineBusy
 from integrations.hl7.results import control_id_of
+from integrations.schedule import failed
 from worker.address import AllowList
 from worker.errors import AddressRefused
 from worker.jobs.event import Delivery, DeliveryStatus, Endpoint, Outcome
@@ -37,15 +37,7 @@ REASONS: Final[dict[type[BaseException], str]] = {
 }
 
 
-class WaitAfter(Protocol):
-    """How long to wait when attempt number `attempt`, from 1, has failed; None after the last one."""
-
-    def __call__(self, attempt: int, *, chance: float) -> timedelta | None: ...
-
-
-def attempt(
-    delivery: Delivery, message: bytes, line: Line, *, chance: float, wait_after: WaitAfter
-) -> Outcome:
+def attempt(delivery: Delivery, message: bytes, line: Line, *, chance: float) -> Outcome:
     """Send `message` once, under the delivery's control id. `chance` (0 to 1) is for jitter.
 
     A message that the receiver rejects is set aside at once: it would be rejected again.
@@ -53,24 +45,18 @@ def attempt(
     try:
         answer = line.send(message, control_id_of(delivery.id))
     except (OSError, ValueError, AddressRefused) as error:
-        return _failed(delivery, reason_of(error), chance, wait_after)
+        return failed(delivery, chance=chance, reason=reason_of(error))
     if answer.is_accepted:
         return Outcome(status=DeliveryStatus.DELIVERED)
     if answer.is_rejected:
         return Outcome(status=DeliveryStatus.EXHAUSTED, reason="rejected")
     reason = "not_accepted" if answer.is_error else "not_understood"
-    return _failed(delivery, reason, chance, wait_after)
+    return failed(delivery, chance=chance, reason=reason)
 
 
 def reason_of(error: BaseException) -> str:
     """One word for the log."""
     return next((REASONS[base] for base in type(error).__mro__ if base in REASONS), "")
-
-
-def _failed(delivery: Delivery, reason: str, chance: float, wait_after: WaitAfter) -> Outcome:
-    wait = wait_after(delivery.attempt, chance=chance)
-    status = DeliveryStatus.EXHAUSTED if wait is None else DeliveryStatus.PENDING
-    return Outcome(status=status, wait=wait, reason=reason)
 
 
 class Lines:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import socket
 import ssl
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import httpx
 
-from integrations.webhooks.backoff import asked_wait, wait_after
+from integrations.schedule import asked_wait, failed
 from integrations.webhooks.signing import Secret, sign
 from worker import __version__
 from worker.errors import AddressRefused, SecretInvalid
@@ -52,7 +52,7 @@ def attempt(delivery: Delivery, client: httpx.Client, *, now: datetime, chance: 
     try:
         answer = _send(delivery, client, now)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, AddressRefused, SecretInvalid) as error:
-        return _failed(delivery, chance, reason=reason_of(error))
+        return failed(delivery, chance=chance, reason=reason_of(error))
     return _judged(delivery, answer, now=now, chance=chance)
 
 
@@ -99,19 +99,6 @@ def _judged(delivery: Delivery, answer: httpx.Response, *, now: datetime, chance
         return Outcome(status=DeliveryStatus.GONE, http_status=status, reason="gone")
     if status in BUSY:
         asked = asked_wait(answer.headers.get("retry-after", ""), now=now)
-        return _failed(delivery, chance, http_status=status, reason="busy", asked=asked)
+        return failed(delivery, chance=chance, http_status=status, reason="busy", asked=asked)
     reason = "redirect" if status // 100 == 3 else "not_accepted"
-    return _failed(delivery, chance, http_status=status, reason=reason)
-
-
-def _failed(
-    delivery: Delivery,
-    chance: float,
-    *,
-    reason: str,
-    http_status: int | None = None,
-    asked: timedelta | None = None,
-) -> Outcome:
-    wait = wait_after(delivery.attempt, chance=chance, asked=asked)
-    status = DeliveryStatus.EXHAUSTED if wait is None else DeliveryStatus.PENDING
-    return Outcome(status=status, wait=wait, http_status=http_status, reason=reason)
+    return failed(delivery, chance=chance, http_status=status, reason=reason)

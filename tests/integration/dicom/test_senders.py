@@ -18,7 +18,6 @@ from integrations.dicom.endpoint import DicomWeb, Dimse
 from integrations.dicom.header import read_evidence
 from integrations.dicom.results import report_uid, structured_report
 from integrations.dicom.sender import Sending
-from integrations.webhooks.backoff import wait_after
 from tests.integration.dicom import orthanc as orthanc_peer
 from tests.integration.dicom.conftest import eventually, free_port
 from tests.unit.dicom.objects import AT, NAME, PATIENT, a_delivery, a_file, a_reading_of, a_result, a_slide
@@ -44,15 +43,11 @@ def report(slide) -> bytes:
 
 
 def by_dimse(report, peer, *, attempt=1, allow=LOOPBACK, sending=SENDING):
-    return sender.attempt(
-        a_delivery(attempt), report, peer, sending, allow=allow, chance=0.5, wait_after=wait_after
-    )
+    return sender.attempt(a_delivery(attempt), report, peer, sending, allow=allow, chance=0.5)
 
 
 def by_stow(report, root, client, *, attempt=1):
-    return stow.attempt(
-        a_delivery(attempt), report, DicomWeb(root=root), client, chance=0.5, wait_after=wait_after
-    )
+    return stow.attempt(a_delivery(attempt), report, DicomWeb(root=root), client, chance=0.5)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from integrations.fhir.gathering import gathered
 from integrations.fhir.orders import SIGNED_OUT, orders_of
 from integrations.fhir.results import ABSENT_REASON, identifier_system, result_bundle
 from integrations.fhir.subscription import subscription
-from integrations.webhooks.backoff import wait_after
 from tests.builders import a_question, a_reading, an_order
 from tests.unit.fhir.conftest import CASE, OURS, REQUEST, SENDER, STUDY, TASK
 from worker.errors import FhirRejected
@@ -56,7 +55,7 @@ def send(server, bundle):
         body=b"",
         attempt=1,
     )
-    return attempt(delivery, bundle, server, now=AT, chance=0.5, wait_after=wait_after)
+    return attempt(delivery, bundle, server, now=AT, chance=0.5)
 
 
 def all_of(server, kind, *parameters):

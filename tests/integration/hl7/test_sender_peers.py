@@ -65,9 +65,7 @@ def tell(line: Line, delivery: Delivery, kind: str = "ORU^R01"):
         control_id=control_id_of(delivery.id), at=AT, kind=kind, sending=("PATHLANE", "PATH"),
         receiving=("LIS", "LAB"), test=False,
     )  # fmt: skip
-    outcome = attempt(
-        delivery, message, line, chance=0.5, wait_after=lambda attempt, *, chance: timedelta(seconds=5)
-    )
+    outcome = attempt(delivery, message, line, chance=0.5)
     return outcome.status, outcome.reason
 
 

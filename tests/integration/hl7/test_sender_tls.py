@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import ssl
 import subprocess
-from datetime import timedelta
 
 import pytest
 
@@ -62,9 +61,7 @@ def tell(url: str, tls: ssl.SSLContext, times: int = 1, seconds: float = 5):
     line = Line(url, allow=AllowList.of(["127.0.0.0/8"]), seconds=seconds, tls=tls)
     try:
         for _ in range(times):
-            outcome = attempt(
-                delivery, HEAD, line, chance=0.5, wait_after=lambda attempt, *, chance: timedelta(seconds=5)
-            )
+            outcome = attempt(delivery, HEAD, line, chance=0.5)
     finally:
         line.close()
     return outcome.status, outcome.reason

@@ -12,7 +12,6 @@ from integrations.dicom.endpoint import Dimse
 from integrations.dicom.header import read_evidence
 from integrations.dicom.results import structured_report
 from integrations.dicom.sender import Sending
-from integrations.webhooks.backoff import wait_after
 from tests.unit.dicom.objects import a_delivery, a_file, a_reading_of, a_result, a_slide
 from worker.address import AllowList
 from worker.jobs.event import DeliveryStatus
@@ -49,7 +48,7 @@ def outcome_of(report, peer, **more):
     to = Dimse(title="ARCHIVE", host=more.pop("host", "127.0.0.1"), port=peer.port)
     sending = Sending(title="PATHLANE", seconds=10, **more)
     allow = AllowList.of(["127.0.0.0/8", "*.lab.example"])
-    return sender.attempt(a_delivery(), report, to, sending, allow=allow, chance=0.5, wait_after=wait_after)
+    return sender.attempt(a_delivery(), report, to, sending, allow=allow, chance=0.5)
 
 
 @pytest.mark.parametrize(

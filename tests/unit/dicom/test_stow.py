@@ -15,7 +15,6 @@ from integrations.dicom import stow
 from integrations.dicom.endpoint import DicomWeb
 from integrations.dicom.header import read_evidence
 from integrations.dicom.results import report_uid, structured_report
-from integrations.webhooks.backoff import wait_after
 from tests.unit.dicom.objects import a_delivery, a_file, a_reading_of, a_result, a_slide
 from worker.jobs.event import DeliveryStatus
 
@@ -50,7 +49,7 @@ def outcome_of(report, answer, *, attempt=1, seen=None, headers=None):
     with httpx.Client(transport=httpx.MockTransport(serve)) as client:
         return stow.attempt(
             a_delivery(attempt), report, DicomWeb(root="https://pacs/dicom-web"), client,
-            chance=0.5, wait_after=wait_after, headers=headers,
+            chance=0.5, headers=headers,
         )  # fmt: skip
 
 

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from integrations.fhir.client import FhirServer
-from integrations.fhir.delivery import asked_wait, attempt
-from integrations.webhooks.backoff import wait_after
+from integrations.fhir.delivery import attempt
 from worker.errors import AddressRefused, TokenRefused
 from worker.jobs.event import Delivery, DeliveryStatus, Endpoint, EndpointStatus, EventType, Outcome, Payload
 
@@ -36,7 +35,7 @@ def a_delivery(number=1):
 def outcome_of(handler, number=1):
     client = httpx.Client(transport=httpx.MockTransport(handler))
     server = FhirServer(base="https://lis.lab.example/fhir", client=client)
-    return attempt(a_delivery(number), BUNDLE, server, now=NOW, chance=0.5, wait_after=wait_after)
+    return attempt(a_delivery(number), BUNDLE, server, now=NOW, chance=0.5)
 
 
 def answers(status, body=DONE, number=1, **headers):
@@ -93,21 +92,3 @@ def test_whatever_goes_wrong_on_the_way_is_an_outcome_too(error, status, reason)
 
 def test_a_login_page_is_not_taken_for_a_delivery():
     assert answers(200, {"html": True}).reason == "unreadable"
-
-
-@pytest.mark.parametrize(
-    ("header", "wait"),
-    [
-        ("120", timedelta(seconds=120)),
-        ("Mon, 23 Nov 2026 12:02:00 GMT", timedelta(seconds=120)),
-        ("Mon, 23 Nov 2026 12:02:00 -0000", timedelta(seconds=120)),
-        ("Mon, 23 Nov 2020 12:02:00 GMT", timedelta(0)),
-        ("9" * 500, timedelta(seconds=999_999_999)),
-        ("later", None),
-        ("", None),
-        ("-1", None),
-        ("٣", None),
-    ],
-)
-def test_retry_after_is_seconds_or_a_date(header, wait):
-    assert asked_wait(header, now=NOW) == wait

@@ -7,12 +7,12 @@ import ssl
 import threading
 import time
 from dataclasses import replace
-from datetime import timedelta
 
 import pytest
 
 from integrations.hl7.line import FrameBroken, Line, LineBusy, Place
 from integrations.hl7.sender import Lines, attempt, reason_of
+from integrations.schedule import SCHEDULE
 from tests.unit.hl7.receiver import (
     END,
     START,
@@ -30,7 +30,6 @@ from worker.errors import AddressRefused
 from worker.jobs.event import Delivery, DeliveryStatus, Endpoint, EndpointStatus, EventType, Outcome, Payload
 
 LOOPBACK = AllowList.of(["127.0.0.0/8"])
-WAIT = timedelta(seconds=5)
 #: for answers that never come
 SHORT = 0.5
 
@@ -53,10 +52,6 @@ def a_delivery(number: int = 1, last: str = "1") -> Delivery:
     )  # fmt: skip
 
 
-def wait_after(attempt: int, *, chance: float) -> timedelta | None:
-    return WAIT * 2 * chance if attempt < 3 else None
-
-
 @pytest.fixture
 def line_to():
     lines = []
@@ -72,11 +67,11 @@ def line_to():
 
 def tell(line: Line, delivery: Delivery | None = None) -> Outcome:
     delivery = delivery or a_delivery()
-    return attempt(delivery, a_message(delivery.id[-20:]), line, chance=0.5, wait_after=wait_after)
+    return attempt(delivery, a_message(delivery.id[-20:]), line, chance=0.5)
 
 
-def later(reason: str) -> Outcome:
-    return Outcome(status=DeliveryStatus.PENDING, wait=WAIT, reason=reason)
+def later(reason: str, attempt: int = 1) -> Outcome:
+    return Outcome(status=DeliveryStatus.PENDING, wait=SCHEDULE[attempt], reason=reason)
 
 
 DELIVERED = Outcome(status=DeliveryStatus.DELIVERED)
@@ -124,7 +119,7 @@ def test_an_error_is_told_again_on_the_same_connection_under_the_same_control_id
 
 def test_resends_come_to_an_end(line_to):
     with Receiver([says("AE")]) as receiver:
-        outcome = tell(line_to(receiver.url), a_delivery(number=3))
+        outcome = tell(line_to(receiver.url), a_delivery(number=len(SCHEDULE)))
     assert outcome == Outcome(status=DeliveryStatus.EXHAUSTED, wait=None, reason="not_accepted")
 
 
@@ -198,7 +193,7 @@ def test_a_late_acknowledgement_is_not_credited_to_a_resend_either(line_to):
     with Receiver([after(late, says("AA")), both(lambda *_: late.set(), is_silent)]) as receiver:
         line = line_to(receiver.url, seconds=SHORT)
         assert tell(line) == later("timeout")
-        assert tell(line, a_delivery(number=2)) == later("timeout")
+        assert tell(line, a_delivery(number=2)) == later("timeout", attempt=2)
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["in one packet", "one after the other"])
@@ -210,7 +205,7 @@ def test_of_two_acknowledgements_the_first_counts_and_the_second_meets_nobody(li
         assert tell(line) == later("not_accepted")
         second.set()
         time.sleep(SHORT / 4)
-        assert tell(line, a_delivery(number=2)) == later("timeout")
+        assert tell(line, a_delivery(number=2)) == later("timeout", attempt=2)
     assert [connection for connection, _ in receiver.received] == [1, 2]
 
 

@@ -1,13 +1,15 @@
-"""When to try again: the schedule of the Standard Webhooks specification, and what the receiver asks for.
+"""When to try again, on any channel: the schedule of Standard Webhooks, and what the receiver asks for.
 
 In: which attempt failed, a chance between 0 and 1, a `Retry-After` header. Out: how long to wait, or None
-when the attempts are used up. It reads no clock and keeps nothing.
+when the attempts are used up; or the Outcome that says so. It reads no clock and keeps nothing.
 """
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+
+from worker.jobs.event import Delivery, DeliveryStatus, Outcome
 
 #: before each attempt; together 75 h 35 min 5 s (Standard Webhooks, "Deliverability and reliability")
 SCHEDULE: tuple[timedelta, ...] = (
@@ -55,3 +57,17 @@ def asked_wait(retry_after: str, *, now: datetime) -> timedelta | None:
         return min(max(until - now, timedelta(0)), LONGEST)
     except (ValueError, OverflowError):
         return None
+
+
+def failed(
+    delivery: Delivery,
+    *,
+    chance: float,
+    reason: str,
+    http_status: int | None = None,
+    asked: timedelta | None = None,
+) -> Outcome:
+    """What an attempt that failed comes to: due later, or exhausted."""
+    wait = wait_after(delivery.attempt, chance=chance, asked=asked)
+    status = DeliveryStatus.EXHAUSTED if wait is None else DeliveryStatus.PENDING
+    return Outcome(status=status, wait=wait, http_status=http_status, reason=reason)

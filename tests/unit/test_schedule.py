@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from integrations.webhooks.backoff import LONGEST, SCHEDULE, asked_wait, wait_after
+from integrations.schedule import LONGEST, SCHEDULE, asked_wait, wait_after
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 MIDDLE = 0.5
