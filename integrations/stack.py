@@ -21,7 +21,7 @@ import httpx
 from integrations import valkey
 from integrations.rules.reading import embedded_rules
 from integrations.supervisor import Program, Supervisor, python
-from worker.settings import embedded_environment, embedded_socket
+from worker.settings import embedded_environment, embedded_socket, read_settings
 from worker.store import schema
 from worker.store.keys import Keys
 from worker.store.presence import Workers
@@ -30,6 +30,8 @@ from worker.store.session import Database
 
 #: a large model takes its time
 READY_SECONDS = 900.0
+#: how much longer than its own grace a worker gets: it gives back what is left, and its libraries end
+LEAVE_SECONDS = 25.0
 WORKER_SILENT_SECONDS = 60.0
 
 
@@ -95,7 +97,7 @@ def running(
             start("hl7", python("integrations.listen", "hl7"))
             if environment.get("PATHLANE_DICOM_CALLERS"):
                 start("dicom", python("integrations.listen", "dicom"))
-        start("worker", python("worker"))
+        start("worker", python("worker"), grace=worker_grace(read_settings().queue.grace_seconds))
         url = f"http://{host}:{port}"
         _wait(supervisor, lambda: _answers(f"{url}/readyz") and _has_worker(environment), stopped)
         if hl7_port is not None:
@@ -107,6 +109,11 @@ def running(
     finally:
         supervisor.stop()
         os.close(lock)
+
+
+def worker_grace(grace_seconds: float) -> float:
+    """How long a supervisor waits for a worker: longer than the worker waits for its jobs, in seconds."""
+    return grace_seconds + LEAVE_SECONDS
 
 
 GATEWAY = (("web", "integrations.http_api"), ("courier", "integrations.courier"))
@@ -130,9 +137,18 @@ def _environment(data: Path, host: str, port: int) -> dict[str, str]:
 
 
 def _start(
-    supervisor: Supervisor, environment: Mapping[str, str], output: Path | None, name: str, command: list[str]
+    supervisor: Supervisor,
+    environment: Mapping[str, str],
+    output: Path | None,
+    name: str,
+    command: list[str],
+    *,
+    grace: float = 30.0,
 ) -> None:
-    supervisor.start(Program(name=name, command=command, environment=environment, output=output))
+    stage = supervisor.count  # the last one started is ended first
+    supervisor.start(
+        Program(name=name, command=command, environment=environment, output=output, grace=grace, stage=stage)
+    )
 
 
 def _prepare(database_url: str, data: Path) -> str:

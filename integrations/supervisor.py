@@ -21,15 +21,36 @@ from worker import log
 
 #: a setting must change before another start makes sense
 EX_CONFIG = 78
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 30.0
-#: after so many seconds of life a death is the first one again
-STEADY_SECONDS = 60.0
 WATCH_SECONDS = 0.1
+#: how long a child may take to end once it was asked a second time
+AT_ONCE_SECONDS = 20.0
 
 _PR_SET_PDEATHSIG = 1
 
 logger = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pauses:
+    """Before a restart, in seconds: twice as long after each death, up to the longest."""
+
+    first: float
+    longest: float
+    #: after so long a life a death is the first one again
+    steady: float
+
+    def after(self, deaths: int) -> float:
+        return float(min(self.first * 2 ** (deaths - 1), self.longest))
+
+
+ORDINARY = Pauses(first=0.5, longest=30, steady=60)
+#: by exit status (sysexits.h)
+PAUSES = {
+    70: Pauses(
+        first=0.5, longest=300, steady=1800
+    ),  # its engine hung or crashed, long after the start
+    69: Pauses(first=60, longest=900, steady=3600),  # its device keeps failing: a person must look
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +60,8 @@ class Program:
     environment: Mapping[str, str]
     #: how long it may take to end after SIGTERM before it is killed, in seconds
     grace: float = 30.0
+    #: those of a higher stage are ended before the others; those of one stage together
+    stage: int = 0
     #: where its output goes; None leaves it on the terminal
     output: Path | None = None
 
@@ -63,6 +86,10 @@ class Supervisor:
     def start(self, program: Program) -> None:
         self._children.append(_Child(program=program, process=_spawn(program), started=self.clock()))
 
+    @property
+    def count(self) -> int:
+        return len(self._children)
+
     def watch(self, until: Callable[[], bool] = lambda: False) -> None:
         """Keep the children alive until `until()`, or until one of them gives up for good."""
         while not until() and self.given_up is None:
@@ -71,9 +98,16 @@ class Supervisor:
             time.sleep(WATCH_SECONDS)
 
     def stop(self) -> None:
-        """Ask the children to end, the last one started first; kill those that do not."""
-        for child in reversed(self._children):
-            _end(child.process, child.program.grace)
+        """Ask the children to end, the highest stage first; kill those that do not.
+
+        A KeyboardInterrupt meanwhile: all are asked at once, those that were asked before a second time.
+        """
+        try:
+            for stage in sorted({child.program.stage for child in self._children}, reverse=True):
+                children = [child for child in self._children if child.program.stage == stage]
+                _end([child.process for child in children], max(child.program.grace for child in children))
+        except KeyboardInterrupt:
+            _end([child.process for child in self._children], AT_ONCE_SECONDS)
         self._children.clear()
 
     def _look_at(self, child: _Child) -> None:
@@ -87,11 +121,13 @@ class Supervisor:
         if status == EX_CONFIG:
             self.given_up = status
             return
-        steady = self.clock() - child.started >= STEADY_SECONDS
+        pauses = PAUSES.get(status, ORDINARY)
+        steady = self.clock() - child.started >= pauses.steady
         child.deaths = 1 if steady else child.deaths + 1
-        pause = min(FIRST_PAUSE * 2 ** (child.deaths - 1), LONGEST_PAUSE)
+        pause = pauses.after(child.deaths)
         child.again_at = self.clock() + pause
-        logger.warning("child.died", child=child.program.name, exit_status=status, wait=pause)
+        say = logger.error if status in PAUSES else logger.warning
+        say("child.died", child=child.program.name, exit_status=status, wait=pause)
 
 
 def python(*arguments: str) -> list[str]:
@@ -119,12 +155,14 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _end(process: subprocess.Popen[bytes], grace: float) -> None:
-    if process.poll() is not None:
-        return
-    process.terminate()
-    try:
-        process.wait(grace)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+def _end(processes: Sequence[subprocess.Popen[bytes]], grace: float) -> None:
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.terminate()
+    end = time.monotonic() + grace
+    for process in running:
+        try:
+            process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

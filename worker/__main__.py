@@ -18,6 +18,7 @@ from functools import partial
 from worker import log, tasks
 from worker.address import AllowList
 from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, consume, ring
+from worker.drain import LEAVE_SECONDS, Drain
 from worker.engine import devices
 from worker.engine.loop import EngineLoop
 from worker.engine.models.transformers_static import StaticReasoner, check
@@ -34,8 +35,13 @@ from worker.store import schema
 from worker.store.jobs import Jobs
 from worker.store.presence import Presence, Workers
 from worker.store.session import Database
+from worker.watchdog import QUARANTINED, Watchdog, leave_now
 
 EX_CONFIG = 78
+#: limits of one step of the model: a prefill of several large images takes long on the CPU
+STEP_SECONDS, STEP_SECONDS_ON_CPU = 60.0, 900.0
+#: a round of the heartbeat may wait for SQLite's lock, and for the lost connections of a pool, one by one
+ROUND_SECONDS = 120.0
 
 logger = log.get("worker")
 
@@ -92,14 +98,45 @@ def _work(settings: Settings, device: str) -> int:
     identity = engine.start(device)
     logger.info("model.loaded", model=identity.model, device=identity.device, engine=identity.engine)
     service = _service(settings, database, engine, identity)
-    tasks.install(service)
+    drain = _drain(settings, service)
+    watchdog = _watchdog(settings, service, engine, identity)
+    tasks.install(service, drain)
     service.start()
+    watchdog.start()
     try:
         consume(READ_QUEUE, threads=settings.model.slots, name=service.presence.id)
     finally:
+        drain.begin()
+        drain.ended.wait()
+        watchdog.stop()
+        drain.left.set()
         service.stop()
-        engine.close()
+        if not engine.close(timeout=LEAVE_SECONDS):
+            leave_now(0)
     return 0
+
+
+def _drain(settings: Settings, service: Service) -> Drain:
+    drain = Drain(
+        held=service.held,
+        give_back=service.give_back,
+        grace_seconds=settings.queue.grace_seconds,
+        begun=service.draining,
+    )
+    service.quarantine = partial(drain.begin, QUARANTINED)
+    service.deaf = partial(drain.begin, os.EX_TEMPFAIL)
+    return drain
+
+
+def _watchdog(settings: Settings, service: Service, engine: EngineLoop, identity: Identity) -> Watchdog:
+    on_cpu = identity.device == "cpu"
+    return Watchdog(
+        progress=engine.progress,
+        rounds=lambda: service.rounds,
+        give_back=lambda progress: service.give_back(progress.in_step),
+        step_seconds=settings.model.step_seconds or (STEP_SECONDS_ON_CPU if on_cpu else STEP_SECONDS),
+        round_seconds=max(ROUND_SECONDS, 4 * settings.store.lease_seconds),
+    )
 
 
 def _reasoner(settings: Settings) -> StaticReasoner:
@@ -143,8 +180,8 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
     )
 
 
-def _ring_read(times: int) -> None:
-    ring(READ, queue=READ_QUEUE, times=times)
+def _ring_read(times: int) -> bool:
+    return ring(READ, queue=READ_QUEUE, times=times)
 
 
 def _ring_deliver(delivery_id: str) -> None:

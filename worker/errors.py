@@ -233,6 +233,11 @@ class GpuOutOfMemory(TransientError):
 class EngineStopped(TransientError):
     """The engine stopped before it came to an answer."""
 
+    def __init__(self, *, begun: bool = True) -> None:
+        #: whether the model had begun to read the case; if not, the case cannot be the reason
+        self.begun = begun
+        super().__init__()
+
 
 class FhirUnavailable(TransientError):
     """The FHIR server did not answer as it should; it will be asked again."""

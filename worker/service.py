@@ -2,21 +2,31 @@
 
 In: the store, the slots and the pipeline. Out: readings in the store, and rings for whoever tells.
 Two threads run beside the reads: the heartbeat (leases, cancellations, presence) and the sweep (other
-workers' lost leases, lost rings). It does not know Celery; `worker.tasks` calls it.
+workers' lost leases, lost rings; docs/decisions/0007). It does not know Celery; `worker.tasks` calls it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 
 import structlog
 
 from worker import log
+from worker.engine.reasoner import Interrupt
 from worker.engine.slots import Slots
-from worker.errors import InternalError, LeaseLost, PathlaneError, SlotTimeout, StoreUnavailable
+from worker.errors import (
+    EngineStopped,
+    GpuOutOfMemory,
+    InternalError,
+    LeaseLost,
+    PathlaneError,
+    SlotTimeout,
+    StoreUnavailable,
+)
+from worker.held import Entry, Held
 from worker.jobs.job import Job
 from worker.jobs.reading import Reading
 from worker.pipeline import Pipeline
@@ -27,16 +37,22 @@ from worker.store.presence import Presence, Workers
 SECONDS_PER_RING = 600.0
 SLOT_SECONDS = 5.0
 STORE_RETRY_SECONDS = 2.0
+#: so many attempts in a row that the device failed, and it is used no more; one bad job has only three
+FAILURES_ALLOWED = 5
+#: so many sweeps in a row whose rings the broker took and this worker never heard, and it starts anew
+UNHEARD_ALLOWED = 60
+#: how long those who are writing an end down may take when everything is given back
+ENDING_SECONDS = 3.0
 
 logger = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bells:
-    """What the worker rings. Each returns at once and never raises."""
+    """What the worker rings. Each returns soon and never raises."""
 
-    #: "there is work", so many times
-    read: Callable[[int], None]
+    #: "there is work", so many times; whether the broker took it
+    read: Callable[[int], bool]
     #: "this delivery is due"
     deliver: Callable[[str], None]
 
@@ -59,9 +75,20 @@ class Service:
     presence: Presence
     bells: Bells
     rhythm: Rhythm
+    #: called once when the device has failed too often in a row
+    quarantine: Callable[[], None] = lambda: None
+    #: called once when the broker takes our rings and we never hear one
+    deaf: Callable[[], None] = lambda: None
     draining: threading.Event = field(default_factory=threading.Event)
-    _running: dict[str, tuple[Job, threading.Event]] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    held: Held = field(default_factory=Held)
+    #: how many rounds the heartbeat has begun
+    rounds: int = 0
+    #: closed while a job is claimed, and for as long as one is read alone
+    _door: threading.Lock = field(default_factory=threading.Lock)
+    _failures: int = 0
+    #: whether a ring has been heard since the last sweep that rang
+    _heard: bool = True
+    _unheard: int = 0
     _stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -85,6 +112,11 @@ class Service:
         except StoreUnavailable:
             logger.warning("worker.leave_failed")
 
+    def hear(self) -> bool:
+        """A ring was heard. True: it took long, ring again."""
+        self._heard = True
+        return self.work_off()
+
     def work_off(self, *, seconds: float = SECONDS_PER_RING) -> bool:
         """Read until nothing is queued (False), or until `seconds` have passed (True: ring again)."""
         end = time.monotonic() + seconds
@@ -104,38 +136,59 @@ class Service:
     def read_next(self) -> bool:
         """Take a slot, claim the best job and read it. False: there was none."""
         with self.slots.hold(timeout_seconds=SLOT_SECONDS):
-            job = self.jobs.claim(worker_id=self.presence.id, lease_seconds=self.rhythm.lease)
-            if job is None:
-                return False
-            with structlog.contextvars.bound_contextvars(**job.log_context()):
-                self._read(job)
+            with self._door:
+                entry = self._claim()
+                if entry is None:
+                    return False
+                if entry.job.alone:
+                    self._read_alone(entry)
+                    return True
+            self._read(entry)
         return True
 
-    def _read(self, job: Job) -> None:
-        logger.info("job.claimed")
-        cancelled = threading.Event()
-        with self._lock:
-            self._running[job.id] = (job, cancelled)
-        try:
-            self._conclude(job, self._outcome_of(job, cancelled))
-        finally:
-            with self._lock:
-                del self._running[job.id]
+    def _claim(self) -> Entry | None:
+        if self.draining.is_set():
+            return None
+        job = self.jobs.claim(worker_id=self.presence.id, lease_seconds=self.rhythm.lease)
+        return None if job is None else self.held.add(job)
 
-    def _outcome_of(self, job: Job, cancelled: threading.Event) -> Reading | PathlaneError:
+    def _read_alone(self, entry: Entry) -> None:
+        """It may kill this process: nobody else is held here while it is read, so nobody pays for it."""
+        quiet = False
+        while not quiet and not self.draining.is_set():
+            quiet = self.held.wait_until(1, seconds=0.2)
+        if quiet:
+            self._read(entry)
+        else:
+            self._conclude(entry, EngineStopped(begun=False))
+            self.held.remove(entry)
+
+    def _read(self, entry: Entry) -> None:
+        with structlog.contextvars.bound_contextvars(**entry.job.log_context()):
+            logger.info("job.claimed")
+            try:
+                self._conclude(entry, self._outcome_of(entry))
+            finally:
+                self.held.remove(entry)
+
+    def _outcome_of(self, entry: Entry) -> Reading | PathlaneError:
         try:
-            return self.pipeline.read(job, cancelled)
+            return self.pipeline.read(entry.job, entry.cancelled)
         except PathlaneError as error:
             return error
         except Exception as error:  # noqa: BLE001  # whatever it is, it concerns this job alone
             logger.error("job.error", **log.kind_and_place(error))
             return InternalError()
 
-    def _conclude(self, job: Job, result: Reading | PathlaneError) -> None:
+    def _conclude(self, entry: Entry, result: Reading | PathlaneError) -> None:
         """Write the end down, however long the database takes to come back, unless the lease is lost."""
+        if not self.held.may_end(entry):
+            logger.warning("job.given_back")
+            return
+        self._judge_device(result)
         while not self._stopped.is_set():
             try:
-                deliveries = self._write(job, result)
+                deliveries = self._write(entry.job, result)
             except LeaseLost:
                 logger.warning("job.lease_lost")
                 return
@@ -152,30 +205,97 @@ class Service:
             deliveries = self.jobs.finish(job, result)
             logger.info("job.finished", outcome=result.outcome.value, tokens=result.completion_tokens)
             return deliveries
+        if isinstance(result, EngineStopped):
+            self._return(job, suspect=result.begun)
+            return []
         deliveries = self.jobs.fail(job, result)
         logger.warning("job.failed", code=result.code, retryable=result.retryable)
         return deliveries
 
+    def _return(self, job: Job, *, suspect: bool) -> None:
+        """Back to the queue. A suspect has used up this attempt and is read alone from now on."""
+        if suspect:
+            logger.warning("job.suspect", status=self.jobs.suspect(job).value)
+        else:
+            self.jobs.release(job)
+            logger.info("job.released")
+
+    def _judge_device(self, result: Reading | PathlaneError) -> None:
+        if isinstance(result, EngineStopped) and not result.begun:
+            self.draining.set()  # the engine takes nothing any more: the watchdog ends this process
+        elif isinstance(result, Reading):
+            self._failures = 0
+        elif isinstance(result, EngineStopped | GpuOutOfMemory):
+            self._failures += 1
+            if self._failures == FAILURES_ALLOWED:
+                logger.critical("device.quarantined", device=self.presence.device, count=self._failures)
+                self.draining.set()
+                self.quarantine()
+
+    def give_back(self, suspects: Collection[Interrupt] = ()) -> None:
+        """Everything that is held, at once, for others to read: this process is about to end.
+
+        No attempt is used up, except by those whose reading is among `suspects`.
+        """
+        self.draining.set()
+        marks = [interrupt.cancelled for interrupt in suspects]
+        taken = self.held.take_back()
+        for entry in taken:
+            with structlog.contextvars.bound_contextvars(**entry.job.log_context()):
+                try:
+                    self._return(entry.job, suspect=any(mark is entry.cancelled for mark in marks))
+                except LeaseLost:
+                    logger.warning("job.lease_lost")
+        self.held.wait_until(0, seconds=ENDING_SECONDS)
+        self.workers.leave(self.presence.id)
+        if taken:
+            self.bells.read(len(taken))
+
     def beat(self) -> None:
         """Renew every lease, pass cancellations on, and say that this worker is alive."""
-        with self._lock:
-            running = dict(self._running)
-        held = self.jobs.renew(
-            [(job.id, job.attempt) for job, _ in running.values()], lease_seconds=self.rhythm.lease
-        )
-        for job_id, (_, cancelled) in running.items():
-            if held.get(job_id, True):  # asked to stop, or no longer ours
-                cancelled.set()
+        self.rounds += 1
+        running = self.held.all()
+        leases = [(entry.job.id, entry.job.attempt) for entry in running]
+        held = self.jobs.renew(leases, lease_seconds=self.rhythm.lease)
+        for entry in running:
+            if held.get(entry.job.id, True):  # asked to stop, or no longer ours
+                entry.cancelled.set()
         self.workers.report(replace(self.presence, running=len(running)))
 
     def sweep(self) -> None:
-        """Give back what others lost, and ring for queued jobs while slots are free here."""
+        """Give back what others lost, and ring for queued jobs while slots are free here.
+
+        Rings that went unheard are not waited for: the jobs are read all the same.
+        """
         found = self.jobs.sweep(patience_seconds=self.rhythm.patience)
         if found.returned or found.poisoned:
             logger.warning("sweep.found", count=found.returned + found.poisoned)
         rings = min(found.waiting, self.slots.free_here)
-        if rings and not self.draining.is_set():
-            self.bells.read(rings)
+        if not rings or self.draining.is_set():
+            return
+        if not self._heard:
+            self._read_unasked(rings)
+        heard, self._heard = self._heard, False
+        if self.bells.read(rings):
+            self._listen(heard=heard)
+
+    def _read_unasked(self, readers: int) -> None:
+        logger.info("rings.unheard", count=readers)
+        for number in range(readers):
+            threading.Thread(target=self._work_unasked, name=f"reader {number}", daemon=True).start()
+
+    def _work_unasked(self) -> None:
+        try:
+            self.work_off()
+        except Exception as error:  # noqa: BLE001  # the next sweep starts another
+            logger.error("round.error", **log.kind_and_place(error))
+
+    def _listen(self, *, heard: bool) -> None:
+        """Count the sweeps whose rings the broker took and nobody here heard."""
+        self._unheard = 0 if heard else self._unheard + 1
+        if self._unheard == UNHEARD_ALLOWED:
+            logger.critical("worker.deaf", count=self._unheard)
+            self.deaf()
 
     def _every(self, seconds: float, once: Callable[[], None]) -> None:
         while not self._stopped.wait(seconds):

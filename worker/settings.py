@@ -46,6 +46,8 @@ class QueueSettings(_Section):
     """The Redis or Valkey that carries the rings: `redis://`, `rediss://`, `redis+socket://`."""
     sweep_seconds: Annotated[float, Field(ge=0.2, le=60)] = 5
     """How often each worker looks for lost leases, lost rings and due deliveries, in seconds."""
+    grace_seconds: Annotated[float, Field(ge=0, le=3600)] = 300
+    """How long running cases may go on after SIGTERM before they go back to the queue, in seconds."""
 
 
 class ModelSettings(_Section):
@@ -65,6 +67,8 @@ class ModelSettings(_Section):
     """Tokens the model may write for one answer."""
     answer_seconds: Annotated[float, Field(ge=1, le=3600)] = 300
     """Time in the engine for a request that names no `timeout` of its own, in seconds."""
+    step_seconds: Annotated[float, Field(ge=1, le=86400)] | None = None
+    """Seconds of one step after which the worker counts as stuck; by default 60 on a GPU, 900 on the CPU."""
 
 
 class ImagingSettings(_Section):

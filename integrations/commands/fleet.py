@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -26,6 +27,7 @@ from integrations.valkey import NoServer
 from worker import log
 
 DEFAULT_DATA = Path(".pathlane")
+SAME_REQUEST_SECONDS = 2.0
 
 
 @click.command()
@@ -81,7 +83,8 @@ def worker(data: Path | None) -> None:
     settings = settings_for(data)
     log.configure("worker-supervisor", settings.log_level)
     names = [settings.model.device] if settings.model.device != "auto" else _visible_devices()
-    _supervise([(f"worker {name}", python("worker", "--device", name)) for name in names])
+    grace = stack.worker_grace(settings.queue.grace_seconds)
+    _supervise([(f"worker {name}", python("worker", "--device", name)) for name in names], grace=grace)
 
 
 @click.command()
@@ -111,13 +114,13 @@ def gateway(data: Path | None) -> None:
     _supervise([(name, python(module)) for name, module in stack.GATEWAY])
 
 
-def _supervise(programs: list[tuple[str, list[str]]]) -> None:
+def _supervise(programs: list[tuple[str, list[str]]], *, grace: float = 30.0) -> None:
     supervisor = Supervisor()
     stopped = _on_signals()
     environment = {**os.environ}  # noqa: TID251  # for the children
     try:
         for name, command in programs:
-            supervisor.start(Program(name=name, command=command, environment=environment))
+            supervisor.start(Program(name=name, command=command, environment=environment, grace=grace))
         supervisor.watch(until=stopped)
     finally:
         supervisor.stop()
@@ -125,12 +128,14 @@ def _supervise(programs: list[tuple[str, list[str]]]) -> None:
 
 
 def _on_signals() -> Callable[[], bool]:
-    """From now on SIGTERM and SIGINT are only noted; a second SIGINT interrupts at once."""
-    noted: list[int] = []
+    """From now on SIGTERM and SIGINT are only noted; a second one interrupts at once."""
+    noted: list[float] = []
 
-    def note(number: int, _: FrameType | None) -> None:
-        noted.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    def note(number: int, frame: FrameType | None) -> None:
+        # One that follows at once is the same request: a terminal and a service manager tell whole groups.
+        if noted and time.monotonic() - noted[0] > SAME_REQUEST_SECONDS:
+            signal.default_int_handler(number, frame)
+        noted.append(time.monotonic())
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from worker import log
 from worker.engine.reasoner import Completion, Finish, Identity, Interrupt, Prompt, Reasoner
@@ -29,6 +29,10 @@ class Progress:
     at: float
     #: whether a step is running, or the model is being loaded
     busy: bool
+    #: whether the loop's thread has ended although nobody closed the loop
+    crashed: bool = False
+    #: what shares the step that runs, or the one that the thread ended in
+    in_step: tuple[Interrupt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +52,7 @@ class EngineLoop:
         self._changed = threading.Condition()
         self._closed = False
         self._progress = Progress(at=clock(), busy=False)
+        self._in_step: tuple[Interrupt, ...] = ()
         self._identity: Future[Identity] = Future()
         self._thread: threading.Thread | None = None
 
@@ -65,7 +70,7 @@ class EngineLoop:
         request = _Request(prompt=prompt, interrupt=interrupt, alone=alone)
         with self._changed:
             if self._closed:
-                request.future.set_exception(EngineStopped())
+                request.future.set_exception(EngineStopped(begun=False))
             else:
                 self._waiting.append(request)
                 self._changed.notify()
@@ -86,11 +91,16 @@ class EngineLoop:
 
     def _run(self, device: str) -> None:
         batch: list[_Request] = []
+        crashed = True
         try:
             if self._load(device):
                 while batch := self._next():
                     self._step(batch)
+            crashed = False
+        except BaseException as error:  # noqa: BLE001  the watchdog ends the process; here the log says why
+            logger.error("engine.lost", rows=len(batch), **log.kind_and_place(error))
         finally:  # whatever ends this thread, nobody may be left waiting
+            self._progress = replace(self._progress, crashed=crashed)
             self._fail_waiting()
             for request in batch:
                 if not request.future.done():
@@ -99,7 +109,7 @@ class EngineLoop:
                 self._identity.set_exception(ModelUnavailable())
 
     def _moved(self) -> None:
-        self._progress = Progress(at=self._clock(), busy=True)
+        self._progress = Progress(at=self._clock(), busy=True, in_step=self._in_step)
 
     def _load(self, device: str) -> bool:
         self._moved()
@@ -145,8 +155,9 @@ class EngineLoop:
         return reason is not None
 
     def _step(self, batch: Sequence[_Request]) -> None:
-        self._moved()
+        self._in_step = tuple(request.interrupt for request in batch)
         results = self._read(batch)
+        self._in_step = ()
         self._progress = Progress(at=self._clock(), busy=False)
         for request, result in zip(batch, results, strict=True):
             if isinstance(result, PathlaneError):
@@ -157,10 +168,13 @@ class EngineLoop:
     def _read(self, batch: Sequence[_Request]) -> list[Completion | PathlaneError]:
         """One result a request. A step that failed as a whole is done again, one by one."""
         failure: PathlaneError = InternalError()
+        self._moved()
         try:
             results = self._reasoner.read(
                 [request.prompt for request in batch], [request.interrupt for request in batch], self._moved
             )
+        except EngineStopped:
+            raise  # the device is lost to this process: no step after this one can succeed
         except PathlaneError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  an unforeseen error ends these requests, never the loop
@@ -179,7 +193,7 @@ class EngineLoop:
             self._changed.notify_all()
         for request in waiting:
             if request.future.set_running_or_notify_cancel():
-                request.future.set_exception(EngineStopped())
+                request.future.set_exception(EngineStopped(begun=False))
 
 
 def _unread(reason: Finish) -> Completion:

@@ -108,6 +108,7 @@ class Reasoner(Protocol):
     ) -> list[Completion | PathlaneError]:
         """One result a prompt, in order. A prompt that cannot be read fails alone.
 
+        Raises EngineStopped when it can never read again in this process: the loop ends then.
         `on_step` is called after every token, so that a watchdog can tell slow from stuck.
         """
         ...

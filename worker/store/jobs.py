@@ -152,6 +152,30 @@ class Jobs:
             ended = _end(connection, job, Status.FAILED, error)
             return outbox.tell(connection, ended, None, public_url=self._public_url)
 
+    def release(self, job: Job) -> None:
+        """Back to the queue as if it had never been claimed: no attempt is used up, no pause is made.
+
+        The attempt's number is given out again. Whoever releases must be sure that nobody writes for this
+        attempt any more: there is no fence against its own past. Raises LeaseLost.
+        """
+        with self._database.write() as connection:
+            row = connection.execute(
+                update(jobs).where(*_held(job.id, job.attempt))
+                .values(status=Status.QUEUED, attempt=job.attempt - 1, lease_until=None, worker_id=None)
+                .returning(jobs.c.id)
+            ).one_or_none()  # fmt: skip
+            if row is None:
+                raise LeaseLost
+
+    def suspect(self, job: Job) -> Status:
+        """As if the lease had run out now: tried again alone, or poison, or cancelled. Raises LeaseLost."""
+        with self._database.write() as connection:
+            held = select(jobs).where(*_held(job.id, job.attempt)).with_for_update()
+            row = connection.execute(held).one_or_none()
+            if row is None:
+                raise LeaseLost
+            return self._give_up(connection, _job(row))
+
     def cancel(self, job_id: str) -> tuple[Job, list[str]]:
         """A queued job is CANCELLED at once; a running one is marked and its worker stops it.
 

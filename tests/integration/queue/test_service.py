@@ -213,3 +213,41 @@ def test_a_worker_is_seen_with_what_it_runs_and_leaves(service, pipeline):
     service.work_off()
     service.stop()
     assert service.workers.alive(within_seconds=60) == []
+
+
+def test_jobs_whose_rings_nobody_hears_are_read_all_the_same(service):
+    ids = [submit(service) for _ in range(5)]
+    service.sweep()
+    time.sleep(0.3)
+    assert {status(service, i) for i in ids} == {Status.QUEUED}, "the ring gets its time"
+    service.sweep()
+    until(lambda: {status(service, i) for i in ids} == {Status.SUCCEEDED})
+
+
+def test_a_worker_that_hears_its_rings_leaves_the_reading_to_them(service):
+    service.sweep()
+    service.hear()
+    waiting = submit(service)
+    service.sweep()
+    time.sleep(0.3)
+    assert status(service, waiting) is Status.QUEUED
+    service.hear()
+    assert status(service, waiting) is Status.SUCCEEDED
+
+
+@pytest.mark.parametrize(("broker_is_there", "hears", "starts_anew"), [
+    (True, False, 1), (False, False, 0), (True, True, 0),
+])  # fmt: skip
+def test_a_worker_that_never_hears_a_ring_the_broker_took_starts_anew(
+    service, broker_is_there, hears, starts_anew
+):
+    told = []
+    service.deaf = lambda: told.append(1)
+    service.bells = Bells(read=lambda _: broker_is_there, deliver=lambda _: None)
+    for sweep in range(65):
+        submit(service)
+        service.sweep()
+        until(lambda: service.slots.free_here == 2)
+        if hears and sweep % 10 == 0:
+            service.hear()
+    assert len(told) == starts_anew

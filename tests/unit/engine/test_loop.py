@@ -42,6 +42,10 @@ class Echo:
         self.reading.set()
         assert self.gate.wait(5)
         on_step()
+        if any(prompt.question == "device lost" for prompt in prompts):
+            raise EngineStopped
+        if any(prompt.question == "thread dies" for prompt in prompts):
+            raise SystemExit
         if any(prompt.question == "break" for prompt in prompts):
             raise ZeroDivisionError
         if len(prompts) > 1 and any(prompt.question == "too big" for prompt in prompts):
@@ -200,3 +204,39 @@ def test_progress_tells_a_step_that_runs_from_an_idle_loop(loop, echo):
     future.result(5)
     assert not loop.progress().busy
     assert loop.progress().at > before
+
+
+@pytest.mark.parametrize("question", ["device lost", "thread dies"])
+def test_an_engine_that_ends_by_itself_says_so_and_tells_its_suspects_from_those_that_waited(echo, question):
+    loop = EngineLoop(echo, rows=3)
+    loop.start("cpu")
+    held(loop, echo)
+    guilty = Interrupt()
+    suspects = [loop.submit(ask(question), guilty), loop.submit(ask("beside"), Interrupt())]
+    waiting = loop.submit(ask("behind"), Interrupt(), alone=True)
+    echo.gate.set()
+    assert [future.exception(5).begun for future in suspects] == [True, True]
+    assert waiting.exception(5).begun is False
+    assert loop.close(timeout=5)
+    assert loop.progress().crashed
+    assert any(interrupt is guilty for interrupt in loop.progress().in_step)
+    assert echo.batches == [["held"], [question, "beside"]], "nothing is read again on a lost device"
+    assert loop.submit(ask("late"), Interrupt()).exception(5).begun is False
+
+
+def test_a_loop_that_was_closed_has_not_crashed(echo):
+    loop = EngineLoop(echo, rows=1)
+    loop.start("cpu")
+    assert loop.close(timeout=5)
+    assert not loop.progress().crashed
+
+
+def test_progress_says_whose_reading_shares_the_step(loop, echo):
+    echo.gate.clear()
+    inside = Interrupt()
+    future = loop.submit(ask("inside"), inside)
+    assert echo.reading.wait(5)
+    loop.submit(ask("waiting"), Interrupt())
+    assert [interrupt is inside for interrupt in loop.progress().in_step] == [True]
+    echo.gate.set()
+    future.result(5)
