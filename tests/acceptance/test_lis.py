@@ -117,6 +117,7 @@ def test_rules_say_what_a_message_would_do(site, tmp_path):
     assert "stain" in site.run("rules", "explain")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # pynetdicom's client socket
 def test_a_series_that_is_sent_over_dicom_is_read_and_answered_without_any_message(
     site, lis, dicom_port, tmp_path, ihc
 ):
