@@ -46,9 +46,7 @@ class Pauses:
 ORDINARY = Pauses(first=0.5, longest=30, steady=60)
 #: by exit status (sysexits.h)
 PAUSES = {
-    70: Pauses(
-        first=0.5, longest=300, steady=1800
-    ),  # its engine hung or crashed, long after the start
+    70: Pauses(first=0.5, longest=300, steady=1800),  # its engine hung or crashed, long after the start
     69: Pauses(first=60, longest=900, steady=3600),  # its device keeps failing: a person must look
 }
 
