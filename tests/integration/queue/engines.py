@@ -143,3 +143,18 @@ def until(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, "it did not happen"
         time.sleep(0.02)
+
+
+def main():
+    """The real worker program around such a reasoner, with cases that need no pictures."""
+    import sys
+
+    import worker.__main__ as program
+
+    program._reasoner = lambda settings: Obedient()
+    program.open_patches = lambda references, **_: ()
+    sys.exit(program.main())
+
+
+if __name__ == "__main__":
+    main()

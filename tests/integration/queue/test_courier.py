@@ -9,7 +9,7 @@ from integrations.telling import Telling
 from integrations.webhooks.delivery import attempt
 from integrations.webhooks.signing import Secret
 from tests.builders import a_reading, a_request
-from worker.errors import StoreUnavailable
+from worker.errors import QueueFull, StoreUnavailable
 from worker.jobs.event import DeliveryStatus
 from worker.store.cases import Cases
 from worker.store.endpoints import Endpoints
@@ -104,3 +104,12 @@ def test_a_request_by_message_is_not_lost_while_the_database_is_down(courier, mo
     with pytest.raises(Reject) as caught:
         tasks._store(courier, "message-1", BODY)
     assert caught.value.requeue is True
+
+
+def test_a_request_by_message_is_stored_whatever_the_limit(database, courier):
+    courier.jobs = Jobs(database, queue_limit=1)
+    for number in range(3):
+        tasks._store(courier, f"message-{number}", BODY)
+    assert courier.jobs.depth()["routine"] == 3
+    with pytest.raises(QueueFull):
+        courier.jobs.submit(a_request(), submitter="lab")
