@@ -47,6 +47,7 @@ def start_listener(settings: Settings, archive: DicomArchive) -> Listener:
             host=lis.dicom_host, port=lis.dicom_port, title=lis.dicom_title,
             callers=frozenset(lis.dicom_callers), uploads=folder, spool=folder / "spool",
             max_bytes=settings.imaging.max_image_bytes,
+            reserve_bytes=settings.imaging.uploads_reserve_bytes,
         ),
         archive,
     )  # fmt: skip

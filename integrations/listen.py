@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 
 from ulid import ULID
 
+from integrations.bell import Bell
 from integrations.fhir_orders import fhir_orders_of
 from integrations.hl7.mllp import Limits, Peer, serve, tls_context
 from integrations.hl7.results import CONTROL_ID_LENGTH
-from integrations.reception import Bell, Reception
+from integrations.reception import Reception
 from integrations.taking import client_of, intake_of, ring_deliveries, ring_for, rules_of
 from worker import log
 from worker.app import connect
-from worker.errors import PathlaneError, StoreUnavailable
+from worker.errors import PathlaneError, StoreUnavailable, TransientError
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
 from worker.store.bookmarks import Bookmarks
@@ -118,8 +119,8 @@ def listen_dicom(settings: Settings) -> None:
         while not stopped.wait(1.0):
             try:
                 _announce(instances, intake, quiet_seconds=settings.lis.dicom_quiet_seconds)
-            except StoreUnavailable:
-                logger.warning("store.unavailable")
+            except TransientError as error:
+                logger.warning("series.not_announced", code=error.code)
     finally:
         listener.stop()
 

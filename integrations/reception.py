@@ -6,7 +6,6 @@ that holds all of them. It knows neither sockets nor SQL.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -122,25 +121,3 @@ def _judged(one: _Heard, receipt: Receipt) -> _Heard:
         logger.error("message.conflict")
         return replace(one, problem=IdempotencyConflict())
     return one
-
-
-class Bell:
-    """Rings from a thread of its own, so that a broker that hangs holds up no acknowledgement."""
-
-    def __init__(self, ring: Callable[[int], None]) -> None:
-        self._ring = ring
-        self._wanted = 0
-        self._changed = threading.Condition()
-        threading.Thread(target=self._run, name="bell", daemon=True).start()
-
-    def __call__(self, times: int) -> None:
-        with self._changed:
-            self._wanted += times
-            self._changed.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._wanted > 0)
-                times, self._wanted = self._wanted, 0
-            self._ring(times)

@@ -38,6 +38,7 @@ def intake_of(settings: Settings, database: Database, rules: Rules) -> Intake:
         seal_of(settings),
         lambda order: rules.plan(order).questions,
         public_url=settings.delivery.public_url,
+        queue_limit=settings.store.queue_limit,
     )
 
 

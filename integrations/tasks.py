@@ -95,7 +95,11 @@ def deliver(delivery_id: str) -> None:
 
 @app.task(name=SUBMIT, bind=True)
 def submit(self: Task, request: dict[str, Any]) -> None:
-    """Before: a request in a message. After: a job in the store, one, however often it is delivered."""
+    """Before: a request in a message. After: a job in the store, one, however often it is delivered.
+
+    No queue limit holds here: nobody hears a refusal, and a message left in the broker waits in memory, with
+    its question, where a row waits on disk. Its row counts towards the limit of those who can be told.
+    """
     for courier in _installed:
         _store(courier, str(self.request.id), request)
 
@@ -105,7 +109,7 @@ def _store(courier: Courier, message_id: str, body: dict[str, Any]) -> None:
         request = parse_request(body)
         if request.idempotency_key is None:
             request = request.model_copy(update={"idempotency_key": f"message-{message_id}"})
-        courier.jobs.submit(request, submitter=CELERY_SUBMITTER)
+        courier.jobs.submit(request, submitter=CELERY_SUBMITTER, is_limited=False)
     except InputError as error:
         logger.warning("submission.refused", code=error.code, request_id=message_id)
     except StoreUnavailable:

@@ -46,6 +46,7 @@ app.conf.update(
         "unacked_restore_throttle": 1,
         "socket_timeout": 30,
         "socket_connect_timeout": 5,
+        "max_retries": 0,  # of a ring: kombu would try for six seconds, in the thread of whoever rings
         "socket_keepalive": True,
         "health_check_interval": 25,
         "client_name": "pathlane",

@@ -31,6 +31,8 @@
     │       │   └── UnsupportedTransferSyntax
     │       └── RegionOutside
     ├── TransientError             retried, with backoff
+    │   ├── QueueFull
+    │   ├── DiskFull
     │   ├── FetchFailed
     │   ├── SlotTimeout
     │   ├── GpuOutOfMemory
@@ -216,6 +218,23 @@ class TransientError(PathlaneError):
 
     code = "transient"
     retryable = True
+    #: when whoever asked may ask again
+    retry_seconds: int = 5
+
+
+class QueueFull(TransientError):
+    """So many jobs wait that no more of this priority are taken just now."""
+
+    def __init__(self, retry_seconds: int = 60) -> None:
+        #: when it may be worth asking again
+        self.retry_seconds = retry_seconds
+        super().__init__()
+
+
+class DiskFull(TransientError):
+    """There is no room for it on the disk just now."""
+
+    retry_seconds = 60
 
 
 class FetchFailed(TransientError):

@@ -39,6 +39,8 @@ class StoreSettings(_Section):
     """How long a worker may be silent before its jobs are given to another, in seconds."""
     patience_minutes: Annotated[float, Field(ge=0.1)] = 30
     """How long a routine job waits before it is lifted to urgent, in minutes."""
+    queue_limit: Annotated[int, Field(ge=0)] = 100_000
+    """Queued jobs at which STAT is refused; urgent at 95 % of it, routine at 80 %. 0 is no limit."""
 
 
 class QueueSettings(_Section):
@@ -74,6 +76,8 @@ class ModelSettings(_Section):
 class ImagingSettings(_Section):
     uploads_dir: Path = Path("uploads")
     """Folder of uploaded images, named by their digest; gateway and workers must share it."""
+    uploads_reserve_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
+    """Uploads are refused when they would leave less than this free on their disk, in bytes."""
     image_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders under which `file:` references may open, separated by `:`; none by default."""
     max_image_bytes: Annotated[int, Field(ge=1024)] = 512 * 1024 * 1024

@@ -46,6 +46,11 @@ def add(files: tuple[Path, ...], *, data: Path | None) -> None:
             instance = read_instance(stream, caller=CALLER)
             stream.seek(0)
             chunks = iter(lambda: stream.read(1 << 20), b"")
-            reference = uploads.keep(imaging.uploads_dir, chunks, max_bytes=imaging.max_image_bytes)
+            reference = uploads.keep(
+                imaging.uploads_dir,
+                chunks,
+                max_bytes=imaging.max_image_bytes,
+                reserve_bytes=imaging.uploads_reserve_bytes,
+            )
         kept.add(replace(instance, reference=reference))
         click.echo(f"kept     series {instance.series_uid}")

@@ -28,6 +28,7 @@ from worker.store import schema
 from worker.store.presence import Presence
 from worker.store.sealing import seal_of
 from worker.store.session import Database
+from worker.uploads import check_room
 
 
 @click.command()
@@ -76,6 +77,9 @@ def doctor(*, as_json: bool, data: Path | None) -> None:
         "broker": _said(check_broker),
         "model": _model_check(),
         "uploads": _writable(settings.imaging.uploads_dir),
+        "disk": _said(
+            lambda: check_room(settings.imaging.uploads_dir, settings.imaging.uploads_reserve_bytes)
+        ),
         "slots": _writable(settings.model.slots_dir),
     }
     if settings.lis.rules is not None and settings.lis.rules.exists():

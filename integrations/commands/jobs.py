@@ -130,7 +130,12 @@ def _upload(place: Place, path: Path) -> str:
     try:
         with path.open("rb") as file:
             chunks = iter(lambda: file.read(1 << 20), b"")
-            return uploads.keep(imaging.uploads_dir, chunks, max_bytes=imaging.max_image_bytes)
+            return uploads.keep(
+                imaging.uploads_dir,
+                chunks,
+                max_bytes=imaging.max_image_bytes,
+                reserve_bytes=imaging.uploads_reserve_bytes,
+            )
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise ImageMissing from None
 

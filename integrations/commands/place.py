@@ -48,7 +48,11 @@ class Place:
 
     @property
     def jobs(self) -> Jobs:
-        return Jobs(self.database, public_url=self.settings.delivery.public_url)
+        return Jobs(
+            self.database,
+            public_url=self.settings.delivery.public_url,
+            queue_limit=self.settings.store.queue_limit,
+        )
 
     @property
     def outbox(self) -> Outbox:

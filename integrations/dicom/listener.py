@@ -34,7 +34,7 @@ from integrations.dicom.instance import Instance
 from integrations.dicom.spool import pieces, spooled, sweep
 from integrations.dicom.transport import LONGEST_PDU, PDU_BYTES, SECONDS, LimitedServer, TlsSocket
 from worker import log, uploads
-from worker.errors import ImageTooLarge, ImageUnreadable, StoreUnavailable
+from worker.errors import DiskFull, ImageTooLarge, ImageUnreadable, TransientError
 from worker.settings import SettingsError
 
 SOP_CLASSES: Final = (
@@ -168,7 +168,7 @@ class Listener:
             return self._refused(UNREADABLE, "the data set cannot be read")
         except _Mismatch:
             return self._refused(NOT_WHAT_WAS_ANNOUNCED, "the data set is not the announced one")
-        except (StoreUnavailable, OSError):
+        except (TransientError, OSError):
             return self._refused(OUT_OF_RESOURCES, "it cannot be stored just now")
         except Exception as error:  # noqa: BLE001 - pynetdicom would log its text
             _log.error("dicom.failed", **log.kind_and_place(error))
@@ -184,7 +184,7 @@ class Listener:
         if path.stat().st_size > self._to.max_bytes:
             raise ImageTooLarge
         if not self._has_room():
-            raise StoreUnavailable
+            raise DiskFull
         with path.open("rb") as file:
             instance = read_instance(file, caller=str(event.assoc.requestor.ae_title).strip())
         request = cast("C_STORE", event.request)

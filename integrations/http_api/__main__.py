@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import uvicorn
 
+from integrations.bell import Bell
 from integrations.http_api.app import create_app
 from integrations.http_api.state import Api
 from worker import log
@@ -18,25 +20,44 @@ from worker.store.bookmarks import Bookmarks
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.outbox import Outbox
+from worker.store.presence import Workers
 from worker.store.session import Database
+from worker.uploads import check_room
 
 EX_CONFIG = 78
+#: for what came while one ring was on its way: a ring stands for all that is queued
+MOST_RINGS = 64
 
 
 def api_of(settings: Settings) -> Api:
     database = Database(settings.store.database_url.get_secret_value())
     connect(settings.queue.broker_url.get_secret_value())
     return Api(
-        jobs=Jobs(database, public_url=settings.delivery.public_url),
+        jobs=Jobs(database, public_url=settings.delivery.public_url, queue_limit=settings.store.queue_limit),
         outbox=Outbox(database),
         keys=Keys(database),
         uploads_dir=settings.imaging.uploads_dir,
         max_upload_bytes=settings.imaging.max_image_bytes,
+        reserve_bytes=settings.imaging.uploads_reserve_bytes,
         max_body_bytes=settings.api.max_body_bytes,
-        ring=lambda: ring(READ, queue=READ_QUEUE),
-        checks={"database": lambda: schema.check(database), "broker": check_broker},
+        ring=partial(Bell(_ring), 1),
+        checks={
+            "database": lambda: schema.check(database),
+            "broker": check_broker,
+            "disk": lambda: _room(settings),
+        },
+        workers=lambda: len(Workers(database).alive(within_seconds=2 * settings.store.lease_seconds)),
         notified=_fhir(settings, database) if settings.lis.fhir_subscription else None,
     )
+
+
+def _ring(jobs: int) -> None:
+    ring(READ, queue=READ_QUEUE, times=min(jobs, MOST_RINGS))
+
+
+def _room(settings: Settings) -> None:
+    """Raises DiskFull."""
+    check_room(settings.imaging.uploads_dir, settings.imaging.uploads_reserve_bytes)
 
 
 def _fhir(settings: Settings, database: Database) -> Callable[[Mapping[str, str], bytes], None]:

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from worker import log
 from worker.errors import (
     BodyTooLarge,
+    DiskFull,
     IdempotencyConflict,
     ImageTooLarge,
     InputError,
@@ -25,6 +26,7 @@ from worker.errors import (
     NotAllowed,
     NotFound,
     PathlaneError,
+    QueueFull,
     TransientError,
     UnknownEndpoint,
 )
@@ -42,6 +44,8 @@ STATUSES: dict[type[PathlaneError], HTTPStatus] = {
     NotAllowed: HTTPStatus.UNAUTHORIZED,
     NotFound: HTTPStatus.NOT_FOUND,
     InputError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
+    DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
     TransientError: HTTPStatus.SERVICE_UNAVAILABLE,
     PathlaneError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
@@ -65,8 +69,8 @@ def problem(error: PathlaneError) -> JSONResponse:
     if errors:
         body["errors"] = [{"field": field, "reason": reason} for field, reason in errors]
     headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = "5"
+    if isinstance(error, TransientError):
+        headers["Retry-After"] = str(error.retry_seconds)
     return JSONResponse(body, status.value, headers, media_type="application/problem+json")
 
 

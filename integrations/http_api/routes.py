@@ -6,16 +6,17 @@ what is stored in `worker.store`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
+from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from integrations.http_api.state import Api, Asker, Parts
 from integrations.view import job_document
-from worker.errors import InvalidRequest, NotFound, PathlaneError
+from worker.errors import InvalidRequest, NotFound, PathlaneError, StoreUnavailable
 from worker.jobs.job import Job
 from worker.jobs.request import JobRequest
 from worker.uploads import Draft
@@ -28,14 +29,13 @@ def submit(
     *,
     body: JobRequest,
     response: Response,
-    background: BackgroundTasks,
     api: Parts,
     asker: Asker,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> dict[str, Any]:
     """202: stored, and it will end. 200: the same request had been accepted under this key before."""
     submission = api.jobs.submit(_with_key(body, idempotency_key), submitter=asker)
-    background.add_task(api.ring)  # the asker does not wait for the broker
+    api.ring()
     response.headers["Location"] = f"/v1/jobs/{submission.job.id}"
     if not submission.is_new:
         response.status_code = HTTPStatus.OK
@@ -60,7 +60,9 @@ def cancel(job_id: str, api: Parts, asker: Asker) -> dict[str, Any]:
 async def upload(request: Request, api: Parts, asker: Asker) -> dict[str, str]:
     """The body is the file itself. The answer's `reference` stands for it in a job's `images`."""
     del asker
-    draft = await run_in_threadpool(Draft, api.uploads_dir, max_bytes=api.max_upload_bytes)
+    draft = await run_in_threadpool(
+        Draft, api.uploads_dir, max_bytes=api.max_upload_bytes, reserve_bytes=api.reserve_bytes
+    )
     try:
         async for chunk in request.stream():
             await run_in_threadpool(draft.write, chunk)
@@ -88,14 +90,27 @@ def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="Whether it can take jobs, and if not, why")
 def readyz(api: Parts) -> JSONResponse:
-    reasons = {name: reason for name in api.checks if (reason := _reason(api, name))}
+    """`workers` is how many are alive, or null. None is no reason: what is accepted waits for them."""
+    reasons = {name: reason for name, check in api.checks.items() if (reason := _reason(check))}
     status = HTTPStatus.SERVICE_UNAVAILABLE if reasons else HTTPStatus.OK
-    return JSONResponse({"status": "not ready" if reasons else "ready", "reasons": reasons}, status.value)
+    said = {
+        "status": "not ready" if reasons else "ready",
+        "reasons": reasons,
+        "workers": _workers(api),
+    }
+    return JSONResponse(said, status.value)
 
 
-def _reason(api: Api, name: str) -> str:
+def _workers(api: Api) -> int | None:
     try:
-        api.checks[name]()
+        return api.workers()
+    except StoreUnavailable:
+        return None
+
+
+def _reason(check: Callable[[], Any]) -> str:
+    try:
+        check()
     except PathlaneError as error:
         return error.public
     return ""

@@ -22,11 +22,15 @@ class Api:
     keys: Keys
     uploads_dir: Path
     max_upload_bytes: int
+    #: of the disk, left free for others
+    reserve_bytes: int
     max_body_bytes: int
-    #: "there is work"; False when the broker does not answer
-    ring: Callable[[], bool]
+    #: "there is work"; returns at once
+    ring: Callable[[], object]
     #: name -> raises a PathlaneError with the reason why that part is not ready
     checks: dict[str, Callable[[], Any]]
+    #: how many workers are alive; a gateway without any is ready, since jobs may wait for them
+    workers: Callable[[], int]
     #: takes one FHIR notification (headers, body); None where no subscription is set up
     notified: Callable[[Mapping[str, str], bytes], None] | None = None
 

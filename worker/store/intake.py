@@ -17,7 +17,9 @@ from sqlalchemy import Connection, Table, select, update
 from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
-from worker.jobs.order import Channel, Order, Question
+from worker.jobs.order import Channel, Order, Question, Verb
+from worker.jobs.request import Priority
+from worker.store.backlog import Backlog
 from worker.store.desk import Desk, asks, audit, cases
 from worker.store.jobs import jobs
 from worker.store.pending import Pending
@@ -77,8 +79,11 @@ Plan = Callable[[Order], Sequence[Question]]
 
 
 class Intake:
-    def __init__(self, database: Database, seal: Seal, plan: Plan, *, public_url: str = "") -> None:
+    def __init__(
+        self, database: Database, seal: Seal, plan: Plan, *, public_url: str = "", queue_limit: int = 0
+    ) -> None:
         self._database = database
+        self._backlog = Backlog(queue_limit)
         self._seal = seal
         self._plan = plan
         self._public_url = public_url
@@ -86,7 +91,12 @@ class Intake:
     def take(self, batch: Sequence[Arrival]) -> list[Receipt]:
         """All of `batch` in one transaction; when it returns, everything is durable.
 
-        Raises StoreUnavailable: then nothing of it is. Receipts come in the order of the messages.
+        Raises StoreUnavailable, QueueFull: then nothing of it is. Receipts come in the messages' order.
+
+        Orders are refused last of all, where STAT is: an interface engine that is told to try again holds
+        back everything behind that message, cancellations and STAT cases too. The whole batch is refused,
+        for a cancellation that overtook its order would cancel nothing. What only cancels, closes or
+        corrects is always taken, and so is what was taken before.
         """
         try:
             with self._database.write() as connection:
@@ -109,6 +119,8 @@ class Intake:
                 again = known[arrival.key] == arrival.digest
                 receipts.append(Receipt(taken=Taken.AGAIN if again else Taken.CONFLICT))
                 continue
+            if any(order.verb is Verb.AVAILABLE for order in arrival.orders):
+                self._backlog.admit(connection, Priority.STAT)
             known[arrival.key] = arrival.digest
             row = self._row(arrival, now)
             desk.pending.add(messages, row)

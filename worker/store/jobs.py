@@ -28,6 +28,7 @@ from worker.jobs.job import ATTEMPTS_ALLOWED, Job, Status, backoff
 from worker.jobs.reading import PatchRecord, Provenance, Reading, ReadingOutcome
 from worker.jobs.request import JobRequest, Priority
 from worker.store import outbox
+from worker.store.backlog import Backlog
 from worker.store.session import Database, clock
 from worker.store.tables import JobRow, ReadingRow, stands
 
@@ -57,22 +58,31 @@ class Sweep:
 
 class Jobs:
     def __init__(
-        self, database: Database, *, public_url: str = "", chance: Callable[[], float] = random.random
+        self,
+        database: Database,
+        *,
+        public_url: str = "",
+        queue_limit: int = 0,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
+        self._backlog = Backlog(queue_limit)
         self._public_url = public_url
         self._chance = chance
 
-    def submit(self, request: JobRequest, *, submitter: str) -> Submission:
-        """Store a request as QUEUED. The same key and request again give the same job.
+    def submit(self, request: JobRequest, *, submitter: str, is_limited: bool = True) -> Submission:
+        """Store a request as QUEUED. The same key and request again give the same job, also in a full queue.
 
-        Raises IdempotencyConflict, InvalidRequest (a due time in the past), UnknownEndpoint.
+        Raises IdempotencyConflict, InvalidRequest (a due time in the past), UnknownEndpoint, and QueueFull
+        unless `is_limited` is False.
         """
         try:
             with self._database.write() as connection:
                 known = self._known(connection, request, submitter)
                 if known is not None:
                     return known
+                if is_limited:
+                    self._backlog.admit(connection, request.priority)
                 return Submission(job=insert_job(connection, request, submitter=submitter), is_new=True)
         except IntegrityError:
             # Somebody else committed the same key between our look and our insert.

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Dialect, Double, Engine, create_engine, event, literal
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -23,6 +24,8 @@ from sqlalchemy.types import DateTime, TypeDecorator
 from worker.errors import StoreUnavailable
 
 _READ_ONLY = "pathlane_read_only"
+#: SQLSTATE of a PostgreSQL that has become a standby; psycopg counts it among the programmer's errors
+READ_ONLY_TRANSACTION = "25006"
 
 
 class Instant(TypeDecorator[datetime]):
@@ -108,10 +111,10 @@ class Database:
 def _mapped() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
         raise StoreUnavailable from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", "") == READ_ONLY_TRANSACTION:
             raise StoreUnavailable from error
         raise
 

@@ -83,6 +83,20 @@ def count(database, table):
 
 
 @pytest.mark.usefixtures("pictures")
+def test_while_too_many_jobs_wait_orders_are_told_to_come_again(database):
+    rules = read_rules(RULES, "rules.yaml")
+    intake = Intake(database, SEAL, lambda order: rules.plan(order).questions, queue_limit=1)
+    ward = Ward(database, intake=intake)
+    assert ward.send(message("M1", slide="S1")) == ["AA"]
+    assert ward.send(message("M2", slide="S2", stat=True)) == ["AE"]
+    assert ward.send(message("M1", slide="S1")) == ["AA"]
+    assert sum(ward.jobs.depth().values()) == 1
+    ward = Ward(database)
+    assert ward.send(message("M2", slide="S2", stat=True)) == ["AA"]
+    assert ward.jobs.depth()["stat"] == 1
+
+
+@pytest.mark.usefixtures("pictures")
 def test_an_image_is_acknowledged_by_orl_o22_and_asked_about(ward, database):
     (reply,) = ward.reception.answer([message()])
     answer = hl7.parse(reply.decode())

@@ -35,9 +35,11 @@ def api(database, tmp_path, rings):
         keys=keys,
         uploads_dir=tmp_path / "uploads",
         max_upload_bytes=1000,
+        reserve_bytes=0,
         max_body_bytes=10_000,
         ring=lambda: bool(rings.append("ring")) or True,
         checks={"database": lambda: schema.check(database)},
+        workers=lambda: 0,
     )
 
 
@@ -162,7 +164,7 @@ def test_a_queued_job_can_be_cancelled(client):
 
 def test_the_probes_say_how_it_is_and_why(client, api):
     assert client.get("/healthz", headers={"authorization": ""}).json() == {"status": "ok"}
-    assert client.get("/readyz").json() == {"status": "ready", "reasons": {}}
+    assert client.get("/readyz").json() == {"status": "ready", "reasons": {}, "workers": 0}
 
     def broken():
         raise BrokerUnavailable

@@ -1,0 +1,68 @@
+"""Backlog: how many jobs wait, known well enough to say no before there are too many.
+
+In: a limit, and connections of other people's transactions. Out: QueueFull, or nothing. It refuses new jobs
+only: what has been accepted goes back to the queue whatever the limit is.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final, cast
+
+from sqlalchemy import Connection, Table, func, literal, select
+
+from worker.errors import QueueFull
+from worker.jobs.job import Status
+from worker.jobs.request import Priority
+from worker.store.tables import JobRow, stands
+
+#: Percent of the limit that may wait before a priority is refused. A new routine job behind so many would
+#: be read last of all, so it is the one that loses least by waiting at its sender's. A fifth is kept for
+#: what is more urgent, and a quarter of that for STAT alone.
+SHARES: Final = {Priority.ROUTINE: 80, Priority.URGENT: 95, Priority.STAT: 100}
+#: when to ask again, in seconds; the more urgent, the sooner
+ASK_AGAIN: Final = {Priority.ROUTINE: 60, Priority.URGENT: 15, Priority.STAT: 5}
+#: a count is believed for so long
+FRESH_SECONDS: Final = 1.0
+
+jobs = cast("Table", JobRow.__table__)
+
+
+class Backlog:
+    """One for each process. Counting stops at the limit, and happens once a second, not once a job.
+
+    Between two counts this process adds what it accepts itself and takes nothing away, so that one gateway
+    keeps the limit; each further one may go over it by what it accepts within a second.
+    """
+
+    def __init__(self, limit: int, *, now: Callable[[], float] = time.monotonic) -> None:
+        """No limit when it is 0."""
+        self._limit = limit
+        self._now = now
+        self._waiting = 0
+        self._counted_at = float("-inf")
+        self._lock = threading.Lock()
+
+    def admit(self, connection: Connection, priority: Priority) -> None:
+        """Before a new job, in its transaction. Raises QueueFull."""
+        if not self._limit:
+            return
+        with self._lock:
+            is_stale = self._now() - self._counted_at >= FRESH_SECONDS
+            if is_stale:  # nobody else counts meanwhile
+                self._counted_at = self._now()
+        if is_stale:
+            self._count(connection)
+        with self._lock:
+            if self._waiting >= -(-self._limit * SHARES[priority] // 100):
+                raise QueueFull(ASK_AGAIN[priority])
+            self._waiting += 1
+
+    def _count(self, connection: Connection) -> None:
+        """On the caller's own connection: a second one may not be had while a pool is used up."""
+        queued = select(literal(1)).where(stands(jobs.c.status, Status.QUEUED)).limit(self._limit)
+        waiting = connection.execute(select(func.count()).select_from(queued.subquery())).scalar_one()
+        with self._lock:
+            self._waiting = waiting
