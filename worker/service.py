@@ -89,6 +89,8 @@ class Service:
     #: whether a ring has been heard since the last sweep that rang
     _heard: bool = True
     _unheard: int = 0
+    _presence_lock: threading.Lock = field(default_factory=threading.Lock)
+    _has_left: bool = False
     _stopped: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
 
@@ -108,7 +110,7 @@ class Service:
         for thread in self._threads:
             thread.join(timeout=5)
         try:
-            self.workers.leave(self.presence.id)
+            self._leave()
         except StoreUnavailable:
             logger.warning("worker.leave_failed")
 
@@ -246,10 +248,15 @@ class Service:
                     self._return(entry.job, suspect=any(mark is entry.cancelled for mark in marks))
                 except LeaseLost:
                     logger.warning("job.lease_lost")
-        self.held.wait_until(0, seconds=ENDING_SECONDS)
-        self.workers.leave(self.presence.id)
         if taken:
             self.bells.read(len(taken))
+        self.held.wait_until(0, seconds=ENDING_SECONDS)
+        self._leave()
+
+    def _leave(self) -> None:
+        with self._presence_lock:
+            self._has_left = True
+            self.workers.leave(self.presence.id)
 
     def beat(self) -> None:
         """Renew every lease, pass cancellations on, and say that this worker is alive."""
@@ -260,7 +267,9 @@ class Service:
         for entry in running:
             if held.get(entry.job.id, True):  # asked to stop, or no longer ours
                 entry.cancelled.set()
-        self.workers.report(replace(self.presence, running=len(running)))
+        with self._presence_lock:
+            if not self._has_left:
+                self.workers.report(replace(self.presence, running=len(running)))
 
     def sweep(self) -> None:
         """Give back what others lost, and ring for queued jobs while slots are free here.
