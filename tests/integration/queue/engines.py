@@ -79,7 +79,7 @@ class Worker:
     """One process: what it left with stands in `left`."""
 
     def __init__(self, database, folder, name="w1", *, slots=3, grace=60.0, step_seconds=1.0):
-        self.left, self.gone, self.rung = [], threading.Event(), []
+        self.left, self.gone, self.rung, self._threads = [], threading.Event(), [], []
         self.reasoner = Obedient()
         self.engine = EngineLoop(self.reasoner, rows=slots)
         identity = self.engine.start("cpu")
@@ -110,14 +110,18 @@ class Worker:
         threads = [threading.Thread(target=self.service.hear, daemon=True) for _ in range(times)]
         for thread in threads:
             thread.start()
+        self._threads += threads
         return threads
 
     def close(self):
+        self.service.draining.set()
         self.reasoner.let_go.set()
         self.watchdog.stop()
         self.drain.left.set()
         self.service.stop()
         self.engine.close(timeout=5)
+        for thread in self._threads:
+            thread.join(10)
 
     def _ring(self, times):
         self.rung.append(times)
