@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test lint lock train-demo clean
+.PHONY: setup demo test storms lint lock train-demo clean
 
 setup: $(STAMP)
 
@@ -22,6 +22,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Every storm in its long form, and the table of docs/reference/guarantees.md.
+storms: setup
+	$(BIN)/python -m tests.faults
 
 lint: setup
 	$(BIN)/ruff check

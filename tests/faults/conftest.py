@@ -1,0 +1,21 @@
+"""Storms start and kill programs: a slow machine gets its time."""
+
+import pytest
+
+from tests.conftest import missing
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "faults" in item.path.parts:
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def valkey_binary():
+    from integrations import valkey
+
+    try:
+        return valkey.binary()
+    except valkey.NoServer:
+        missing("a Redis-compatible server")

