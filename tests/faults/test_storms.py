@@ -83,6 +83,16 @@ def test_a_database_that_crashes_and_recovers_has_lost_nothing(tmp_path):
     assert seen.verdict.holds, seen.verdict.problems[:5]
 
 
+def test_a_rolling_restart_under_load_computes_nothing_twice(tmp_path, sqlite_url):
+    ward = Ward(url=sqlite_url, folder=tmp_path)
+    with ward.open():
+        STORMS["rolling"].blow(ward, STORMS["rolling"].short)
+        ward.settle()
+        assert ward.exits == [0] * STORMS["rolling"].short
+        assert ward.query("SELECT max(attempt) FROM jobs") == [(1,)]
+        assert ward.verdict().holds
+
+
 def test_a_poison_job_fails_after_three_attempts_and_harms_no_neighbour(tmp_path, sqlite_url):
     ward = Ward(url=sqlite_url, folder=tmp_path)
     with ward.open():
