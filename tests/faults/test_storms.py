@@ -19,6 +19,8 @@ from worker.jobs.job import ATTEMPTS_ALLOWED, Status
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 
+pytestmark = pytest.mark.storm
+
 
 @pytest.fixture
 def sqlite_url(tmp_path):
