@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from tests.faults.storms import STORMS, Weather, weather
+from tests.faults.storms import STORMS
 from tests.faults.ward import postgresql
+from tests.faults.weather import Weather, weather
 
 HEAD = (
     "| fault | database | events | jobs | lost | duplicated | other problems | recovery p50 / p95 / max |\n"

@@ -1,7 +1,6 @@
-"""The storms: each does one kind of harm to a ward under load, and says what came of it.
+"""The storms: each does one kind of harm to a ward under load.
 
-In: an open ward, how many events. Out: nothing; what is wrong is the verdict's business. `STORMS` says how
-each ward is set up; `weather` runs one from beginning to end and gives the row of the table.
+In: an open ward, how many events. Out: nothing. `STORMS` says how each ward is set up.
 """
 
 from __future__ import annotations
@@ -10,64 +9,13 @@ import random
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from tests.faults.invariants import Verdict
 from tests.faults.ward import Ward
+from tests.faults.weather import Storm
 from tests.integration.webhooks.receiver import Handler, Way, drop, status
 
 #: so that a storm that failed can be had again
 SEED = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storm:
-    fault: str
-    blow: Callable[[Ward, int], None]
-    #: of the long form and of the short one
-    events: int
-    short: int
-    #: the way the receiver answers; without it, 204
-    way: Way | None = None
-    ward: dict[str, object] = field(default_factory=dict)
-    #: it crashes the server: SQLite has none
-    needs_server: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Weather:
-    """One row of the table."""
-
-    fault: str
-    events: int
-    jobs: int
-    verdict: Verdict
-    recoveries: tuple[float, ...]
-    most_attempts: int
-    failed: int
-    #: lines of the parts' logs in which a worker notices that its lease was lost
-    lease_lost: int
-
-
-def weather(
-    storm: Storm, url: str, folder: Path, *, events: int, crash: Callable[[], None] | None = None
-) -> Weather:
-    folder.mkdir(parents=True, exist_ok=True)
-    ward = Ward(url=url, folder=folder, crash=crash, **storm.ward)
-    with ward.open(*([storm.way] if storm.way else [])):
-        storm.blow(ward, events)
-        ward.settle(90)
-        return Weather(
-            fault=storm.fault,
-            events=max(len(ward.events), events if storm.way else 0),
-            jobs=len(ward.accepted),
-            verdict=ward.verdict(),
-            recoveries=tuple(sorted(ward.recoveries())),
-            most_attempts=ward.query("SELECT max(attempt) FROM jobs")[0][0],
-            failed=ward.count("jobs", "status = 'failed'"),
-            lease_lost=ward.said("job.lease_lost").count("\n") + bool(ward.said("job.lease_lost")),
-        )
 
 
 def kill_workers(ward: Ward, events: int) -> None:

@@ -13,8 +13,9 @@ import redis
 from tests.conftest import missing
 from tests.faults import plain_celery
 from tests.faults.invariants import check
-from tests.faults.storms import STORMS, weather
+from tests.faults.storms import STORMS
 from tests.faults.ward import Ward, postgresql
+from tests.faults.weather import weather
 from worker.jobs.job import ATTEMPTS_ALLOWED, Status
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
