@@ -30,7 +30,7 @@ from worker.imaging.source import open_patches
 from worker.pinned import pinned_client
 from worker.pipeline import Pipeline
 from worker.service import Bells, Rhythm, Service
-from worker.settings import Settings, SettingsError, read_settings
+from worker.settings import ModelSettings, Settings, SettingsError, read_settings
 from worker.store import schema
 from worker.store.jobs import Jobs
 from worker.store.presence import Presence, Workers
@@ -168,7 +168,7 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
     return Service(
         jobs=Jobs(database, public_url=settings.delivery.public_url),
         workers=Workers(database),
-        slots=Slots(settings.model.slots_dir, devices.key_of(identity.device), settings.model.slots),
+        slots=_slots(settings.model, identity.device),
         pipeline=pipeline,
         presence=presence,
         bells=Bells(read=_ring_read, deliver=_ring_deliver),
@@ -178,6 +178,10 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
             patience=settings.store.patience_minutes * 60,
         ),
     )
+
+
+def _slots(model: ModelSettings, device: str) -> Slots:
+    return Slots(model.slots_dir, devices.key_of(device), model.slots, kept=model.stat_slots)
 
 
 def _ring_read(times: int) -> bool:

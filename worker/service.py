@@ -29,6 +29,7 @@ from worker.errors import (
 from worker.held import Entry, Held
 from worker.jobs.job import Job
 from worker.jobs.reading import Reading
+from worker.jobs.request import Priority
 from worker.pipeline import Pipeline
 from worker.store.jobs import Jobs
 from worker.store.presence import Presence, Workers
@@ -36,6 +37,9 @@ from worker.store.presence import Presence, Workers
 #: a task gives up its ring after so long and rings anew, far below the broker's visibility timeout
 SECONDS_PER_RING = 600.0
 SLOT_SECONDS = 5.0
+#: who found only a slot that is kept for STAT, and no STAT case, waits so long for another: whoever holds
+#: one may have looked for work a moment too early, and be about to leave it
+LEAVING_SECONDS = 0.1
 STORE_RETRY_SECONDS = 2.0
 #: so many attempts in a row that the device failed, and it is used no more; one bad job has only three
 FAILURES_ALLOWED = 5
@@ -136,22 +140,30 @@ class Service:
         return False
 
     def read_next(self) -> bool:
-        """Take a slot, claim the best job and read it. False: there was none."""
-        with self.slots.hold(timeout_seconds=SLOT_SECONDS):
-            with self._door:
-                entry = self._claim()
-                if entry is None:
-                    return False
-                if entry.job.alone:
-                    self._read_alone(entry)
-                    return True
-            self._read(entry)
+        """Take a slot, claim the best job and read it. False: there was none. Raises SlotTimeout."""
+        with self.slots.hold(timeout_seconds=SLOT_SECONDS) as slot:
+            if self._read_one(at_least=Priority.STAT if slot.is_kept else Priority.ROUTINE):
+                return True
+        if not slot.is_kept:
+            return False
+        with self.slots.hold(timeout_seconds=LEAVING_SECONDS, or_kept=False):
+            return self._read_one(at_least=Priority.ROUTINE)
+
+    def _read_one(self, *, at_least: Priority) -> bool:
+        with self._door:
+            entry = self._claim(at_least)
+            if entry is None:
+                return False
+            if entry.job.alone:
+                self._read_alone(entry)
+                return True
+        self._read(entry)
         return True
 
-    def _claim(self) -> Entry | None:
+    def _claim(self, at_least: Priority) -> Entry | None:
         if self.draining.is_set():
             return None
-        job = self.jobs.claim(worker_id=self.presence.id, lease_seconds=self.rhythm.lease)
+        job = self.jobs.claim(worker_id=self.presence.id, lease_seconds=self.rhythm.lease, at_least=at_least)
         return None if job is None else self.held.add(job)
 
     def _read_alone(self, entry: Entry) -> None:

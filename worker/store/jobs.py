@@ -103,10 +103,16 @@ class Jobs:
             raise IdempotencyConflict
         return Submission(job=_job(row), is_new=False)
 
-    def claim(self, *, worker_id: str, lease_seconds: float) -> Job | None:
-        """Take the best queued job: STAT, then urgent, then routine; by due time, then age. None: no work."""
+    def claim(
+        self, *, worker_id: str, lease_seconds: float, at_least: Priority = Priority.ROUTINE
+    ) -> Job | None:
+        """Take the best queued job: STAT, then urgent, then routine; by due time, then age.
+
+        None: there is no work, or none that is `at_least` so urgent.
+        """
         best = (
             _claimable()
+            .where(jobs.c.level <= at_least.level)
             .order_by(jobs.c.level, jobs.c.due_order, jobs.c.created_at)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -157,7 +163,8 @@ class Jobs:
         """
         with self._database.write() as connection:
             if error.retryable and job.attempt < ATTEMPTS_ALLOWED:
-                self._requeue(connection, job)
+                wait = backoff(job.attempt, self._chance()).total_seconds()
+                _requeue(connection, job, wait=wait, alone=job.alone)
                 return []
             ended = _end(connection, job, Status.FAILED, error)
             return outbox.tell(connection, ended, None, public_url=self._public_url)
@@ -219,9 +226,12 @@ class Jobs:
             )
 
     def _give_up(self, connection: Connection, job: Job) -> Status:
-        """The lease of `job` ran out: cancelled if that was asked for, else tried again alone, or poison."""
+        """The lease of `job` ran out: cancelled if that was asked for, else tried again alone, or poison.
+
+        At once: it has waited for a whole lease already, and what it may do to a worker the attempts bound.
+        """
         if not job.cancel_requested and job.attempt < ATTEMPTS_ALLOWED:
-            self._requeue(connection, job, alone=True)
+            _requeue(connection, job, wait=0, alone=True)
             return Status.QUEUED
         status = Status.CANCELLED if job.cancel_requested else Status.FAILED
         error = None if job.cancel_requested else AttemptsExhausted()
@@ -252,17 +262,6 @@ class Jobs:
             for status, name, number in connection.execute(live):
                 depth["running" if status == Status.RUNNING else name] += number
         return depth
-
-    def _requeue(self, connection: Connection, job: Job, *, alone: bool | None = None) -> None:
-        wait = backoff(job.attempt, self._chance()).total_seconds()
-        row = connection.execute(
-            update(jobs).where(*_held(job.id, job.attempt))
-            .values(status=Status.QUEUED, lease_until=None, worker_id=None, not_before=clock(wait))
-            .values(alone=job.alone if alone is None else alone)
-            .returning(jobs.c.id)
-        ).one_or_none()  # fmt: skip
-        if row is None:
-            raise LeaseLost
 
 
 def insert_job(connection: Connection, request: JobRequest, *, submitter: str) -> Job:
@@ -313,6 +312,17 @@ def _end(
     if row is None:
         raise LeaseLost
     return _job(row)
+
+
+def _requeue(connection: Connection, job: Job, *, wait: float, alone: bool) -> None:
+    """Back to the queue, to be claimed in `wait` seconds at the soonest. Raises LeaseLost."""
+    row = connection.execute(
+        update(jobs).where(*_held(job.id, job.attempt))
+        .values(status=Status.QUEUED, lease_until=None, worker_id=None, not_before=clock(wait), alone=alone)
+        .returning(jobs.c.id)
+    ).one_or_none()  # fmt: skip
+    if row is None:
+        raise LeaseLost
 
 
 def _held(job_id: str, attempt: int) -> tuple[Any, ...]:

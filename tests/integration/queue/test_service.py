@@ -7,9 +7,10 @@ import pytest
 
 from tests.builders import a_reading, a_request
 from worker.engine.slots import Slots
-from worker.errors import EngineStopped, ImageMissing
+from worker.errors import FetchFailed, ImageMissing
 from worker.jobs.job import Status
 from worker.jobs.reading import ReadingOutcome
+from worker.jobs.request import Priority
 from worker.service import Bells, Rhythm, Service
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
@@ -104,6 +105,31 @@ def test_never_more_reads_than_slots(service, pipeline):
     assert pipeline.most == 2
 
 
+def test_a_stat_case_starts_while_routine_cases_take_every_slot_that_is_not_kept(service, pipeline, tmp_path):
+    service.slots = Slots(tmp_path / "kept", "cpu", 2, kept=1)
+    may_end = threading.Event()
+
+    def answer(job, _):
+        assert job.request.priority is Priority.STAT or may_end.wait(10)
+        return a_reading()
+
+    pipeline.answer = answer
+    routine = [submit(service) for _ in range(3)]
+    readers = [threading.Thread(target=service.work_off) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    until(lambda: pipeline.most == 1)
+    readers[1].join(10)
+    assert not readers[1].is_alive(), "the kept slot is not for them, and nobody waits for long"
+    stat = submit(service, priority="stat")
+    service.work_off()
+    assert status(service, stat) is Status.SUCCEEDED
+    assert not any(status(service, job_id).is_terminal for job_id in routine)
+    may_end.set()
+    readers[0].join(10)
+    assert {status(service, job_id) for job_id in routine} == {Status.SUCCEEDED}
+
+
 def test_a_refused_image_fails_its_job_and_the_next_one_is_read(service, pipeline):
     def answer(job, _):
         if job.request.question == "bad":
@@ -119,7 +145,7 @@ def test_a_refused_image_fails_its_job_and_the_next_one_is_read(service, pipelin
 
 def test_a_transient_error_is_tried_again_later(service, pipeline):
     def answer(job, _):
-        raise EngineStopped
+        raise FetchFailed
 
     pipeline.answer = answer
     job_id = submit(service)
@@ -176,7 +202,7 @@ def test_a_read_whose_lease_was_lost_is_stopped_and_records_nothing(service, pip
 
     pipeline.answer = answer
     job_id = submit(service)
-    service.work_off()
+    assert service.read_next()
     assert status(service, job_id) is Status.QUEUED
     assert service.jobs.reading(job_id) is None
 

@@ -73,5 +73,24 @@ def test_another_process_holds_its_slot_until_it_dies_even_when_it_is_paused(tmp
         holder.kill()
         holder.wait()
         holder.stdout.close()
-    with here.hold(timeout_seconds=0.5) as number:
-        assert number == 0
+    with here.hold(timeout_seconds=0.5) as slot:
+        assert slot.number == 0
+
+
+def test_a_slot_that_is_kept_is_given_only_when_no_other_is_free_and_says_so(tmp_path):
+    slots = Slots(tmp_path, "GPU-1", 2, kept=1)
+    with slots.hold(timeout_seconds=0) as first, slots.hold(timeout_seconds=0) as second:
+        assert (first.is_kept, second.is_kept) == (False, True)
+        with pytest.raises(SlotTimeout), slots.hold(timeout_seconds=0):
+            pass
+    with (
+        slots.hold(timeout_seconds=0),
+        pytest.raises(SlotTimeout),
+        slots.hold(timeout_seconds=0, or_kept=False),
+    ):
+        pass
+
+
+def test_the_last_slot_is_never_kept(tmp_path):
+    with Slots(tmp_path, "GPU-1", 1, kept=1).hold(timeout_seconds=0, or_kept=False) as slot:
+        assert not slot.is_kept
