@@ -30,6 +30,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true")
     arguments = parser.parse_args()
     calm = True
+    figures: list[str] = []
     print(HEAD, flush=True)
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="storms-")))
@@ -45,9 +46,11 @@ def main() -> int:
                 events = storm.short if arguments.short else storm.events
                 seen = weather(storm, url, place, events=events, crash=cluster.crash if cluster else None)
                 print(_row(kind, seen), flush=True)
+                figures += [f"- {kind}, {seen.fault}: {figure}" for figure in seen.figures]
                 for problem in seen.verdict.problems[:20]:
                     print(problem, file=sys.stderr)
                 calm = calm and seen.verdict.holds
+    print("", *figures, sep="\n")
     return 0 if calm else 1
 
 

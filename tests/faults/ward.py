@@ -22,7 +22,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,9 @@ from worker.store.session import Database
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LIVE = "('queued', 'running')"
+COURIER = "tests.faults.quick_courier"
+#: deliveries that somebody is going to make
+UNDERWAY = "status = 'pending' AND endpoint_id IN (SELECT id FROM endpoints WHERE status = 'active')"
 
 
 @dataclass(slots=True)
@@ -76,6 +79,10 @@ class Ward:
     #: one step of the model, in seconds
     step: float = 0.005
     faults: dict[str, str] = field(default_factory=dict)
+    #: PATHLANE_* that differ from those below
+    settings: dict[str, object] = field(default_factory=dict)
+    #: how far the clock of each worker is off, in seconds
+    clocks: tuple[int, ...] = ()
     module: str = "tests.faults.quick_worker"
     #: whether that program says that it is there
     reports: bool = True
@@ -88,6 +95,11 @@ class Ward:
     #: pid -> when it was dead, on the scale of time.monotonic
     deaths: dict[int, float] = field(default_factory=dict)
     receiver: Receiver = field(default_factory=Receiver)
+    #: further receivers; a storm opens and closes them
+    others: list[Receiver] = field(default_factory=list)
+    #: what a storm itself found wrong, and what it measured
+    problems: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -106,7 +118,7 @@ class Ward:
             self.start_broker()
             connect(self.broker_url)
             try:
-                self._start("courier", "integrations.courier")
+                self._start("courier", COURIER)
                 for number in range(self.workers):
                     self._start(f"worker{number}", self.module)
                 watch.start()
@@ -176,7 +188,7 @@ class Ward:
         return job_id
 
     @contextmanager
-    def load(self, *, live: int = 24) -> Iterator[None]:
+    def load(self, *, live: int = 24, **fields: object) -> Iterator[None]:
         """Jobs keep coming while the block lasts; at most `live` at once have not ended."""
         stopped = threading.Event()
         reference = self.request().images[0].reference
@@ -184,7 +196,7 @@ class Ward:
         def feed() -> None:
             while not stopped.is_set():
                 for _ in range(live - self.live()):
-                    self.submit(self.request(images=[{"reference": reference}]))
+                    self.submit(self.request(images=[{"reference": reference}], **fields))
                     if stopped.is_set():
                         return
                 stopped.wait(0.02)
@@ -207,6 +219,15 @@ class Ward:
             except StoreUnavailable:
                 time.sleep(0.1)
 
+    def now(self) -> object:
+        """By the database's clock, as it stands in its tables."""
+        clock = (
+            "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
+            if self.database.is_sqlite
+            else "clock_timestamp()"
+        )
+        return self.query(f"SELECT {clock}")[0][0]
+
     def count(self, table: str, where: str = "1 = 1") -> int:
         return self.query(f"SELECT count(*) FROM {table} WHERE {where}")[0][0]
 
@@ -222,7 +243,7 @@ class Ward:
     def settle(self, seconds: float = 45) -> None:
         """Until every job has ended and every delivery has arrived."""
         self.until(lambda: self.live() == 0, seconds)
-        self.until(lambda: self.count("deliveries", "status = 'pending'") == 0, seconds)
+        self.until(lambda: self.count("deliveries", UNDERWAY) == 0, seconds)
 
     def said(self, word: str = "") -> str:
         """The lines of all parts that have this word."""
@@ -242,9 +263,9 @@ class Ward:
         ]
 
     def verdict(self) -> Verdict:
-        return check(
-            self.url, self.accepted, self.receiver.received, holders=self.holders(), cap=self.slots
-        )  # fmt: skip
+        received = [one for receiver in (self.receiver, *self.others) for one in receiver.received]
+        found = check(self.url, self.accepted, received, holders=self.holders(), cap=self.slots)
+        return replace(found, problems=(*found.problems, *self.problems))
 
     def holders(self) -> list[Holder]:
         file = self.folder / "holders"
@@ -344,8 +365,8 @@ class Ward:
         (self.folder / "holders").touch()
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module], cwd=ROOT, env=self._environment(), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log,
+                [sys.executable, "-m", module], cwd=ROOT, env=self._environment() | self._clock(name),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         self.parts.append(Part(name, process))
 
@@ -356,13 +377,18 @@ class Ward:
             "SWEEP_SECONDS": 0.5, "SLOTS": self.slots, "SLOTS_DIR": self.folder / "slots",
             "UPLOADS_DIR": self.folder / "uploads", "WEBHOOK_HOSTS": "127.0.0.0/8",
             "WEBHOOK_PLAIN_HTTP": "true", "WEBHOOK_SECONDS": 2, "DEVICE": "cpu", "LOG_LEVEL": "warning",
-        }  # fmt: skip
+        } | self.settings  # fmt: skip
         faults = {"SECONDS": self.step, "HOLDERS": self.folder / "holders"} | self.faults
         return (
             given
             | {f"PATHLANE_{name}": str(value) for name, value in own.items()}
             | {f"FAULT_{name}": str(value) for name, value in faults.items()}
         )
+
+    def _clock(self, name: str) -> dict[str, str]:
+        number = name.removeprefix("worker")
+        off = self.clocks[int(number) % len(self.clocks)] if self.clocks and number.isdigit() else 0
+        return {"FAULT_CLOCK": str(off)}
 
     def _watch(self) -> None:
         while not self.closing.wait(0.02):
@@ -373,7 +399,7 @@ class Ward:
                 pid = part.process.pid
                 at = time.time() - (dead - self.deaths.setdefault(pid, dead))
                 self._event(pid, at)
-                self._start(part.name, self.module if part.name != "courier" else "integrations.courier")
+                self._start(part.name, COURIER if part.name == "courier" else self.module)
                 self.parts.remove(part)
 
 
