@@ -1,7 +1,7 @@
 """A running worker: claims what is best, reads it, writes down what came of it, and keeps its leases.
 
 In: the store, the slots and the pipeline. Out: readings in the store, and rings for whoever tells.
-Two threads run beside the reads: the heartbeat (leases, cancellations, presence) and the sweep (other
+Three threads run beside the reads: the heartbeat (leases, presence), the ear (cancellations) and the sweep (other
 workers' lost leases, lost rings; docs/decisions/0007). It does not know Celery; `worker.tasks` calls it.
 """
 
@@ -41,6 +41,8 @@ SLOT_SECONDS = 5.0
 #: one may have looked for work a moment too early, and be about to leave it
 LEAVING_SECONDS = 0.1
 STORE_RETRY_SECONDS = 2.0
+#: how soon a cancellation is heard of, while something is read
+CANCEL_SECONDS = 1.0
 #: so many attempts in a row that the device failed, and it is used no more; one bad job has only three
 FAILURES_ALLOWED = 5
 #: so many sweeps in a row whose rings the broker took and this worker never heard, and it starts anew
@@ -102,6 +104,7 @@ class Service:
         self.workers.report(self.presence)
         for name, seconds, once in (
             ("heartbeat", self.rhythm.lease / 3, self.beat),
+            ("ear", min(CANCEL_SECONDS, self.rhythm.lease / 3), self.hear_cancellations),
             ("sweep", self.rhythm.sweep, self.sweep),
         ):
             thread = threading.Thread(target=self._every, args=(seconds, once), name=name, daemon=True)
@@ -109,7 +112,7 @@ class Service:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Stop the two threads and leave. Reads that still run lose their leases in time."""
+        """Stop the threads and leave. Reads that still run lose their leases in time."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(timeout=5)
@@ -271,7 +274,7 @@ class Service:
             self.workers.leave(self.presence.id)
 
     def beat(self) -> None:
-        """Renew every lease, pass cancellations on, and say that this worker is alive."""
+        """Renew every lease, stop what is no longer ours, and say that this worker is alive."""
         self.rounds += 1
         running = self.held.all()
         leases = [(entry.job.id, entry.job.attempt) for entry in running]
@@ -282,6 +285,15 @@ class Service:
         with self._presence_lock:
             if not self._has_left:
                 self.workers.report(replace(self.presence, running=len(running)))
+
+    def hear_cancellations(self) -> None:
+        """Stop what its asker has taken back: the engine looks at its interrupts after every token."""
+        running = self.held.all()
+        if running:
+            unwanted = self.jobs.cancellations([entry.job.id for entry in running])
+            for entry in running:
+                if entry.job.id in unwanted:
+                    entry.cancelled.set()
 
     def sweep(self) -> None:
         """Give back what others lost, and ring for queued jobs while slots are free here.

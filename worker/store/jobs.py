@@ -145,6 +145,12 @@ class Jobs:
                     held[job_id] = row.cancel_requested
         return held
 
+    def cancellations(self, job_ids: Sequence[str]) -> set[str]:
+        """Those among these running jobs whose askers have taken them back."""
+        query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.cancel_requested)
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def finish(self, job: Job, reading: Reading) -> list[str]:
         """SUCCEEDED (or CANCELLED), the reading and one delivery a subscriber, in one transaction.
 

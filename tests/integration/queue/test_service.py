@@ -176,7 +176,9 @@ def test_a_long_read_keeps_its_lease(service, pipeline):
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
 
 
-def test_a_cancelled_read_hears_of_it_while_it_runs(service, pipeline):
+def test_a_cancelled_read_hears_of_it_long_before_the_next_heartbeat(service, pipeline):
+    service.rhythm = Rhythm(lease=600, sweep=0.1, patience=3600)
+
     def answer(job, cancelled):
         assert cancelled.wait(10)
         return a_reading(outcome=ReadingOutcome.CANCELLED, answer="")
