@@ -1,8 +1,8 @@
 """A running worker: claims what is best, reads it, writes down what came of it, and keeps its leases.
 
 In: the store, the slots and the pipeline. Out: readings in the store, and rings for whoever tells.
-Three threads run beside the reads: the heartbeat (leases, presence), the ear (cancellations) and the sweep (other
-workers' lost leases, lost rings; docs/decisions/0007). It does not know Celery; `worker.tasks` calls it.
+Three threads run beside the reads: the heartbeat (leases, presence), the ear (cancellations) and the sweep
+(other workers' lost leases, lost rings; docs/decisions/0007). It does not know Celery; `worker.tasks` calls it.
 """
 
 from __future__ import annotations
