@@ -2,7 +2,7 @@
 
 In: the store, the slots and the pipeline. Out: readings in the store, and rings for whoever tells.
 Three threads run beside the reads: the heartbeat (leases, presence), the ear (cancellations) and the sweep
-(other workers' lost leases, lost rings; docs/decisions/0007). It does not know Celery; `worker.tasks` calls it.
+(other workers' lost leases, lost rings; docs/decisions/0007). It does not know Celery: `worker.tasks` calls.
 """
 
 from __future__ import annotations
