@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 Server = Path | tuple[str, int]
 
@@ -171,3 +172,12 @@ class Link:
         if data and not connection.half_open:
             writer.write(data)
             await writer.drain()
+
+
+def server_of(url: str, port: int) -> Server:
+    """Where a database's or broker's URL points to; `port` where it names none."""
+    parsed = urlsplit(url)
+    folder = parse_qs(parsed.query).get("host", [""])[0]
+    if folder:
+        return Path(folder) / f".s.PGSQL.{port}"
+    return (parsed.hostname or "127.0.0.1", parsed.port or port)
