@@ -53,8 +53,11 @@ class Courier:
         due = self.outbox.due()
         self._rung = {i: at for i, at in self._rung.items() if now - at < RING_AGAIN_SECONDS}
         for delivery_id in due:
-            if delivery_id not in self._rung and ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE):
-                self._rung[delivery_id] = now
+            if delivery_id in self._rung:
+                continue
+            if not ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE):
+                return  # each of the others would wait as long for the same broker
+            self._rung[delivery_id] = now
 
     def deliver(self, delivery_id: str) -> None:
         """One attempt, under a lease that is longer than the attempt may take."""
