@@ -88,7 +88,7 @@ def ring(name: str, *arguments: Any, queue: str, times: int = 1) -> bool:
 
 def ring_deliveries(ids: Sequence[str]) -> bool:
     """Ring for each, until the broker does not answer: then no other ring would be taken either."""
-    return all(ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE) for delivery_id in ids)
+    return all(ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE) for delivery_id in dict.fromkeys(ids))
 
 
 def check_broker(timeout_seconds: float = 3) -> None:
