@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -73,15 +75,19 @@ class Courier:
             self._rung |= dict.fromkeys(silent, now)
 
     def _deliver_unasked(self, due: Sequence[str]) -> None:
-        for delivery_id in due:
+        left = deque(due)
+        for _ in due:
             if not self._hands.acquire(blocking=False):
                 return
-            thread = threading.Thread(target=self._deliver_one, args=(delivery_id,), name="hand", daemon=True)
-            thread.start()
+            threading.Thread(target=self._work_off, args=(left,), name="hand", daemon=True).start()
 
-    def _deliver_one(self, delivery_id: str) -> None:
+    def _work_off(self, left: deque[str]) -> None:
         try:
-            self.deliver(delivery_id)
+            with suppress(IndexError):
+                while True:
+                    self.deliver(left.popleft())
+        except StoreUnavailable:
+            logger.warning("store.unavailable")
         except Exception as error:  # noqa: BLE001  # its lease runs out, and a later round has it again
             logger.error("round.error", **log.kind_and_place(error))
         finally:
