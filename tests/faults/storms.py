@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable
 
+from tests.faults.hosts import HOST_STORMS
 from tests.faults.network import NETWORK_STORMS
 from tests.faults.ward import Ward
 from tests.faults.weather import Storm
@@ -131,4 +132,4 @@ STORMS = {
     ),
     "courier": Storm(fault="courier SIGKILL", blow=kill_courier, events=10, short=2),
     "receiver": Storm(fault="receiver errs, drops, hangs, redirects, is slow", blow=tell, events=300, short=40, way=moody),
-} | NETWORK_STORMS  # fmt: skip
+} | NETWORK_STORMS | HOST_STORMS  # fmt: skip

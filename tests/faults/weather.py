@@ -26,6 +26,8 @@ class Storm:
     way: Way | None = None
     ward: dict[str, object] = field(default_factory=dict)
     kind: type[Ward] = Ward
+    #: why it cannot be had here; empty when it can
+    why_not: Callable[[], str] = lambda: ""
     #: it crashes the server: SQLite has none
     needs_server: bool = False
 
