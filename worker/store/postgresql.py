@@ -2,7 +2,7 @@
 
 In: how long an answer may take. Out: connections that are closed when it takes longer, on a server that lets
 go of what a vanished client held. Without this a reply that is lost on its way (a firewall that forgets, a
-host that loses its power) stops a thread for ever, and keeps its row locked for hours.
+host that loses its power) stops a thread for ever, and keeps its row locked for hours (docs/decisions/0008).
 """
 
 from __future__ import annotations
@@ -52,11 +52,15 @@ def connected(arguments: Any, parameters: Any, *, answer_seconds: float) -> Pati
     connection.answer_seconds = answer_seconds
     limit = f"{round(answer_seconds * 1000)}ms"
     session = {"statement_timeout": limit, "idle_in_transaction_session_timeout": limit} | KEEPALIVE
-    connection.autocommit = True
-    # Not as `options` of the connection: PgBouncer refuses those.
-    for name, value in session.items():
-        connection.execute("SELECT set_config(%s, %s, false)", (name, str(value)))
-    connection.autocommit = False
+    try:
+        connection.autocommit = True
+        # Not as `options` of the connection, which PgBouncer refuses; and all in one round trip.
+        settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in session.items())
+        connection.execute(f"SELECT {settings}".encode())
+        connection.autocommit = False
+    except psycopg.Error:
+        connection.close()
+        raise
     return connection
 
 

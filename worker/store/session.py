@@ -85,7 +85,11 @@ class Database:
         options: dict[str, Any] = (
             {"connect_args": {"timeout": 30, "check_same_thread": False}}
             if self.is_sqlite
-            else {"connect_args": postgresql.CONNECT, "pool_pre_ping": True}
+            else {
+                "connect_args": postgresql.CONNECT,
+                "pool_pre_ping": True,
+                "pool_timeout": answer_seconds,
+            }
         )
         self.engine: Engine = create_engine(
             parsed, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size, **options

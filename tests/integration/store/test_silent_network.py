@@ -111,3 +111,13 @@ def test_an_answer_that_comes_byte_by_byte_is_waited_for_no_longer(distant, link
     assert time.monotonic() - begun < 8
     link.heal()
     assert ask(distant) == 1
+
+
+def test_a_free_connection_is_waited_for_no_longer_than_an_answer(url):
+    database = Database(url, pool_size=1, answer_seconds=1)  # and one more when it is busy
+    with database.read(), database.read():
+        begun = time.monotonic()
+        with pytest.raises(StoreUnavailable):
+            ask(database)
+        assert time.monotonic() - begun < 3
+    database.close()
