@@ -13,11 +13,13 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from worker import log, tasks
 from worker.address import AllowList
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, consume, ring
+from worker.app import READ, READ_QUEUE, connect, consume, ring, ring_deliveries
+from worker.bell import Bell
 from worker.drain import LEAVE_SECONDS, Drain
 from worker.engine import devices
 from worker.engine.loop import EngineLoop
@@ -42,6 +44,8 @@ EX_CONFIG = 78
 STEP_SECONDS, STEP_SECONDS_ON_CPU = 60.0, 900.0
 #: a round of the heartbeat may wait for SQLite's lock, and for the lost connections of a pool, one by one
 ROUND_SECONDS = 120.0
+#: what was not rung while the broker was silent is not rung for one by one
+MOST_RINGS = 64
 
 logger = log.get("worker")
 
@@ -171,7 +175,7 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
         slots=_slots(settings.model, identity.device),
         pipeline=pipeline,
         presence=presence,
-        bells=Bells(read=_ring_read, deliver=_ring_deliver),
+        bells=Bells(read=Bell(_ring_read), deliver=Bell(ring_deliveries)),
         rhythm=Rhythm(
             lease=settings.store.lease_seconds,
             sweep=settings.queue.sweep_seconds,
@@ -184,12 +188,8 @@ def _slots(model: ModelSettings, device: str) -> Slots:
     return Slots(model.slots_dir, devices.key_of(device), model.slots, kept=model.stat_slots)
 
 
-def _ring_read(times: int) -> bool:
-    return ring(READ, queue=READ_QUEUE, times=times)
-
-
-def _ring_deliver(delivery_id: str) -> None:
-    ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE)
+def _ring_read(times: Sequence[int]) -> bool:
+    return ring(READ, queue=READ_QUEUE, times=min(sum(times), MOST_RINGS))
 
 
 if __name__ == "__main__":

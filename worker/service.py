@@ -55,12 +55,12 @@ logger = log.get(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bells:
-    """What the worker rings. Each returns soon and never raises."""
+    """What the worker rings. Each returns at once and never raises."""
 
-    #: "there is work", so many times; whether the broker took it
+    #: "there is work", so many times; whether the broker took the ring before
     read: Callable[[int], bool]
     #: "this delivery is due"
-    deliver: Callable[[str], None]
+    deliver: Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -331,10 +331,13 @@ class Service:
             self.deaf()
 
     def _every(self, seconds: float, once: Callable[[], None]) -> None:
-        while not self._stopped.wait(seconds):
+        pause = seconds
+        while not self._stopped.wait(pause):
+            pause = seconds
             try:
                 once()
             except StoreUnavailable:
                 logger.warning("store.unavailable")
+                pause = min(seconds, STORE_RETRY_SECONDS)  # leases run on meanwhile
             except Exception as error:  # noqa: BLE001  # the thread must outlive any one round
                 logger.error("round.error", **log.kind_and_place(error))

@@ -40,6 +40,9 @@ def main() -> int:
                 storm = STORMS[name]
                 if storm.needs_server and cluster is None:
                     continue
+                if reason := storm.why_not():
+                    print(f"{name}: not run here without {reason}", file=sys.stderr)
+                    continue
                 place = folder / f"{kind}-{name}"
                 place.mkdir()
                 url = cluster.new() if cluster else f"sqlite:///{place / 'pathlane.db'}"

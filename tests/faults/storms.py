@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from tests.faults.hosts import HOST_STORMS
+from tests.faults.network import NETWORK_STORMS
 from tests.faults.receivers import moody, tell
 from tests.faults.soak import soak
 from tests.faults.urgent import routine_beside_urgent, stat_behind_routine
@@ -199,4 +201,4 @@ STORMS = {
         ward={"step": 0.05, "settings": {"PATIENCE_MINUTES": 0.1}},
     ),
     "soak": Storm(fault="nothing, for five minutes", blow=soak, events=300, short=15),
-}  # fmt: skip
+} | NETWORK_STORMS | HOST_STORMS  # fmt: skip

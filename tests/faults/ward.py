@@ -363,12 +363,16 @@ class Ward:
 
     def _start(self, name: str, module: str) -> None:
         (self.folder / "holders").touch()
+        command, environment = self._program(name, module)
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module], cwd=ROOT, env=self._environment() | self._clock(name),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            )  # fmt: skip
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         self.parts.append(Part(name, process))
+
+    def _program(self, name: str, module: str) -> tuple[list[str], dict[str, str]]:
+        """How a part is started: its command and its environment. A ward of several machines differs."""
+        return [sys.executable, "-m", module], self._environment() | self._clock(name)
 
     def _environment(self) -> dict[str, str]:
         given = {k: v for k, v in os.environ.items() if not k.startswith("PATHLANE_")}

@@ -25,6 +25,9 @@ class Storm:
     #: the way the receiver answers; without it, 204
     way: Way | None = None
     ward: dict[str, object] = field(default_factory=dict)
+    kind: type[Ward] = Ward
+    #: why it cannot be had here; empty when it can
+    why_not: Callable[[], str] = lambda: ""
     #: only with a server: SQLite has none that could crash, and no clock but its users'
     needs_server: bool = False
     #: whether every job is to be read once, at its first attempt
@@ -54,7 +57,7 @@ def weather(
     storm: Storm, url: str, folder: Path, *, events: int, crash: Callable[[], None] | None = None
 ) -> Weather:
     folder.mkdir(parents=True, exist_ok=True)
-    ward = Ward(url=url, folder=folder, crash=crash, **storm.ward)
+    ward = storm.kind(url=url, folder=folder, crash=crash, **storm.ward)
     with ward.open(*([storm.way] if storm.way else [])):
         storm.blow(ward, events)
         ward.settle(90)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.builders import a_reading, a_request
 from worker.engine.slots import Slots
-from worker.errors import FetchFailed, ImageMissing
+from worker.errors import FetchFailed, ImageMissing, StoreUnavailable
 from worker.jobs.job import Status
 from worker.jobs.reading import ReadingOutcome
 from worker.jobs.request import Priority
@@ -250,6 +250,20 @@ def test_jobs_whose_rings_nobody_hears_are_read_all_the_same(service):
     assert {status(service, i) for i in ids} == {Status.QUEUED}, "the ring gets its time"
     service.sweep()
     until(lambda: {status(service, i) for i in ids} == {Status.SUCCEEDED})
+
+
+def test_a_heartbeat_that_the_database_did_not_take_is_made_up_for_soon(service, monkeypatch):
+    """Else one lost answer and one pause are longer than a lease."""
+    monkeypatch.setattr("worker.service.STORE_RETRY_SECONDS", 0.05)
+    beats = []
+
+    def beat():
+        beats.append(time.monotonic())
+        raise StoreUnavailable
+
+    threading.Thread(target=service._every, args=(0.5, beat), daemon=True).start()
+    until(lambda: len(beats) == 3)
+    assert beats[2] - beats[0] < 0.4
 
 
 def test_a_worker_that_hears_its_rings_leaves_the_reading_to_them(service):
