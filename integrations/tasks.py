@@ -20,6 +20,7 @@ from integrations.telling import Telling
 from worker import log
 from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, SUBMIT, app, ring
 from worker.errors import InputError, LeaseLost, StoreUnavailable
+from worker.jobs.event import DeliveryStatus
 from worker.jobs.request import parse_request
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
@@ -51,10 +52,17 @@ class Courier:
         self.jobs.sweep(patience_seconds=self.patience_seconds)
         now = time.monotonic()
         due = self.outbox.due()
-        self._rung = {i: at for i, at in self._rung.items() if now - at < RING_AGAIN_SECONDS}
+        # list: other threads take theirs out meanwhile
+        self._rung = {i: at for i, at in list(self._rung.items()) if now - at < RING_AGAIN_SECONDS}
         for delivery_id in due:
-            if delivery_id not in self._rung and ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE):
-                self._rung[delivery_id] = now
+            if delivery_id not in self._rung:
+                self._ring(delivery_id, now)
+
+    def _ring(self, delivery_id: str, now: float) -> None:
+        # Noted first: a ring may have been heard, and its note taken out, before `ring` comes back.
+        self._rung[delivery_id] = now
+        if not ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE):
+            self._rung.pop(delivery_id, None)
 
     def deliver(self, delivery_id: str) -> None:
         """One attempt, under a lease that is longer than the attempt may take."""
@@ -76,6 +84,13 @@ class Courier:
             self.outbox.record(delivery, outcome)
         except LeaseLost:
             logger.warning("delivery.lease_lost", delivery_id=delivery.id)
+        if outcome.status is not DeliveryStatus.PENDING:
+            self._go_on(delivery.endpoint.id)
+
+    def _go_on(self, endpoint_id: str) -> None:
+        """Ring for the next one to that endpoint: it was rung for in vain while the endpoint was busy."""
+        for waiting in self.outbox.due(limit=1, endpoint_id=endpoint_id):
+            self._ring(waiting, time.monotonic())
 
 
 _installed: list[Courier] = []
