@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable
 
+from tests.faults.laboratory_storms import LABORATORY_STORMS
 from tests.faults.ward import Ward
 from tests.faults.weather import Storm
 from tests.integration.webhooks.receiver import Handler, Way, drop, status
@@ -130,4 +131,5 @@ STORMS = {
     ),
     "courier": Storm(fault="courier SIGKILL", blow=kill_courier, events=10, short=2),
     "receiver": Storm(fault="receiver errs, drops, hangs, redirects, is slow", blow=tell, events=300, short=40, way=moody),
+    **LABORATORY_STORMS,
 }  # fmt: skip

@@ -25,6 +25,8 @@ class Storm:
     #: the way the receiver answers; without it, 204
     way: Way | None = None
     ward: dict[str, object] = field(default_factory=dict)
+    #: what is put up for it
+    kind: type[Ward] = Ward
     #: it crashes the server: SQLite has none
     needs_server: bool = False
 
@@ -48,7 +50,7 @@ def weather(
     storm: Storm, url: str, folder: Path, *, events: int, crash: Callable[[], None] | None = None
 ) -> Weather:
     folder.mkdir(parents=True, exist_ok=True)
-    ward = Ward(url=url, folder=folder, crash=crash, **storm.ward)
+    ward = storm.kind(url=url, folder=folder, crash=crash, **storm.ward)
     with ward.open(*([storm.way] if storm.way else [])):
         storm.blow(ward, events)
         ward.settle(90)
