@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from tests.faults.storms import STORMS
 from tests.faults.ward import postgresql
-from tests.faults.weather import Weather, weather
+from tests.faults.weather import Storm, Weather, weather
 
 HEAD = (
     "| fault | database | events | jobs | lost | duplicated | other problems | recovery p50 / p95 / max |\n"
@@ -45,17 +46,25 @@ def main() -> int:
                 place.mkdir()
                 url = cluster.new() if cluster else f"sqlite:///{place / 'pathlane.db'}"
                 events = storm.short if arguments.short else storm.events
-                crash = cluster.crash if cluster else None
-                try:
-                    seen = weather(storm, url, place, events=events, crash=crash)
-                except pytest.skip.Exception as skipped:  # of what it needs, something is not here
-                    print(f"{name}: {skipped}", file=sys.stderr)
+                seen = _blown(storm, url, place, events, cluster.crash if cluster else None)
+                if seen is None:
                     continue
                 print(_row(kind, seen), flush=True)
                 for problem in seen.verdict.problems[:20]:
                     print(problem, file=sys.stderr)
                 calm = calm and seen.verdict.holds
     return 0 if calm else 1
+
+
+def _blown(
+    storm: Storm, url: str, place: Path, events: int, crash: Callable[[], None] | None
+) -> Weather | None:
+    """None where something that the storm needs is not here."""
+    try:
+        return weather(storm, url, place, events=events, crash=crash)
+    except pytest.skip.Exception as skipped:
+        print(f"{storm.fault}: {skipped}", file=sys.stderr)
+        return None
 
 
 def _row(kind: str, seen: Weather) -> str:

@@ -99,25 +99,20 @@ def judge(
     """Holds every invariant against what is there; reads nothing else."""
     exchange = exchange or Exchange()
     accepted = set(accepted) | exchanges.jobs_of(store, exchange)
-    lost: set[str] = set()
-    doubled: set[str] = set()
-    problems: list[str] = []
-    for who, problem in (*_not_ended(store, accepted), *exchanges.lost(store, exchange)):
-        lost.add(who)
-        problems.append(problem)
-    for job_id, problem in (
-        *_never_accepted(store, accepted),
-        *_readings(store),
-        *_double_deliveries(store),
+    lost = [*_not_ended(store, accepted), *exchanges.lost(store, exchange)]
+    doubled = [
+        *_never_accepted(store, accepted), *_readings(store), *_double_deliveries(store),
         *exchanges.doubled(store, exchange),
-    ):
-        doubled.add(job_id)
-        problems.append(problem)
-    problems += exchanges.astray(store, exchange)
-    problems += _missing_deliveries(store)
-    problems += _receptions(store, list(received))
-    problems += _over_the_cap(holders, cap)
-    return Verdict(lost=frozenset(lost), doubled=frozenset(doubled), problems=tuple(problems))
+    ]  # fmt: skip
+    others = [
+        *exchanges.astray(store, exchange), *_missing_deliveries(store),
+        *_receptions(store, list(received)), *_over_the_cap(holders, cap),
+    ]  # fmt: skip
+    return Verdict(
+        lost=frozenset(who for who, _ in lost),
+        doubled=frozenset(who for who, _ in doubled),
+        problems=(*(problem for _, problem in (*lost, *doubled)), *others),
+    )
 
 
 def check(
