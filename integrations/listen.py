@@ -67,7 +67,7 @@ def listen_hl7(settings: Settings) -> None:
     reception = Reception(
         rules=rules, intake=intake, now=lambda: datetime.now(UTC),
         new_id=lambda: str(ULID())[-CONTROL_ID_LENGTH:],
-        ring=Bell(ring_for), deliver=ring_deliveries,
+        ring=Bell(ring_for, 0), deliver=Bell(ring_deliveries, ()),
     )  # fmt: skip
     threading.Thread(target=_forget_for_ever, args=(intake, lis.message_days), daemon=True).start()
     tls = (

@@ -45,7 +45,7 @@ class Reception:
     new_id: Callable[[], str]
     #: "so many jobs were made", "these deliveries are due"; both return at once
     ring: Callable[[int], None]
-    deliver: Callable[[Sequence[str]], None]
+    deliver: Callable[[tuple[str, ...]], None]
     _profiles: dict[str, Profile] = field(default_factory=dict)
 
     def answer(self, batch: Sequence[bytes]) -> list[bytes]:
@@ -97,7 +97,7 @@ class Reception:
         logger.info("messages.taken", count=len(receipts), jobs=made)
         if made:
             self.ring(made)
-        self.deliver([one for receipt in receipts for one in receipt.deliveries])
+        self.deliver(tuple(one for receipt in receipts for one in receipt.deliveries))
         return receipts, None
 
     def _reply(self, one: _Heard) -> bytes:

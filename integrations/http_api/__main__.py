@@ -40,7 +40,7 @@ def api_of(settings: Settings) -> Api:
         max_upload_bytes=settings.imaging.max_image_bytes,
         reserve_bytes=settings.imaging.uploads_reserve_bytes,
         max_body_bytes=settings.api.max_body_bytes,
-        ring=partial(Bell(_ring), 1),
+        ring=partial(Bell(_ring, 0), 1),
         checks={
             "database": lambda: schema.check(database),
             "broker": check_broker,

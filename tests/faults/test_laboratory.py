@@ -1,9 +1,15 @@
 """Storms over a laboratory in their short form; the long one is `python -m tests.faults laboratory`."""
 
+import signal
+from collections import Counter
+
 import pytest
 
 from tests.faults import frail_courier, frail_listener
+from tests.faults.laboratory import Laboratory
 from tests.faults.laboratory_storms import LABORATORY_STORMS
+from tests.faults.order_sender import Line
+from tests.messages import lab_104
 
 pytestmark = pytest.mark.storm
 
@@ -24,3 +30,19 @@ def test_no_order_is_lost_and_no_result_doubled_whatever_is_killed(tmp_path, nam
         assert ward.said(frail_listener.MARK), "no AA was lost behind its commit"
         assert ward.said(frail_courier.MARK), "no AA of the laboratory went unwritten"
         assert len(ward.server.received) > ward.answered(), "no result had to be told again"
+
+
+def test_a_broker_that_hangs_holds_up_no_acknowledgement(tmp_path):
+    """Of a cancellation neither, which rings for those who are told of it."""
+    ward = Laboratory(url=f"sqlite:///{tmp_path / 'pathlane.db'}", folder=tmp_path, workers=0)
+    with ward.open():
+        line = Line(ward.hl7_port, Counter())
+        ward.broker.send_signal(signal.SIGSTOP)
+        series = ward.senders.orders.series[0]
+        said = [
+            line._ask(lab_104(f"M{available}", series=series, available=available).encode(), f"M{available}")
+            for available in ("Y", "N")
+        ]
+        assert said == ["AA", "AA"]
+        assert ward.query("SELECT status FROM jobs") == [("cancelled",)]
+        line.close()
