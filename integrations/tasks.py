@@ -24,6 +24,7 @@ from worker import log
 from worker.app import DELIVER_WEBHOOK, READ, READ_QUEUE, SUBMIT, app, ring, ring_deliveries
 from worker.bell import Bell
 from worker.errors import InputError, LeaseLost, StoreUnavailable
+from worker.jobs.event import DeliveryStatus
 from worker.jobs.request import parse_request
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
@@ -69,10 +70,16 @@ class Courier:
             self._deliver_unasked(due)
         self._heard = False
         now = time.monotonic()
-        self._rung = {i: at for i, at in self._rung.items() if now - at < RING_AGAIN_SECONDS}
-        silent = [delivery_id for delivery_id in due if delivery_id not in self._rung]
-        if self.bell(*silent):
-            self._rung |= dict.fromkeys(silent, now)
+        # list: other threads take theirs out meanwhile
+        self._rung = {i: at for i, at in list(self._rung.items()) if now - at < RING_AGAIN_SECONDS}
+        self._ring([delivery_id for delivery_id in due if delivery_id not in self._rung])
+
+    def _ring(self, delivery_ids: Sequence[str]) -> None:
+        # Noted first: a ring may have been heard, and its note taken out, before the bell comes back.
+        self._rung |= dict.fromkeys(delivery_ids, time.monotonic())
+        if not self.bell(*delivery_ids):
+            for delivery_id in delivery_ids:
+                self._rung.pop(delivery_id, None)
 
     def _deliver_unasked(self, due: Sequence[str]) -> None:
         left = deque(due)
@@ -118,6 +125,12 @@ class Courier:
             self.outbox.record(delivery, outcome)
         except LeaseLost:
             logger.warning("delivery.lease_lost", delivery_id=delivery.id)
+        if outcome.status is not DeliveryStatus.PENDING:
+            self._go_on(delivery.endpoint.id)
+
+    def _go_on(self, endpoint_id: str) -> None:
+        """Ring for the next one to that endpoint: it was rung for in vain while the endpoint was busy."""
+        self._ring(self.outbox.due(limit=1, endpoint_id=endpoint_id))
 
 
 _installed: list[Courier] = []

@@ -9,13 +9,16 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.faults.storms import STORMS
 from tests.faults.ward import postgresql
-from tests.faults.weather import Weather, weather
+from tests.faults.weather import Storm, Weather, weather
 
 HEAD = (
     "| fault | database | events | jobs | lost | duplicated | other problems | recovery p50 / p95 / max |\n"
@@ -47,7 +50,9 @@ def main() -> int:
                 place.mkdir()
                 url = cluster.new() if cluster else f"sqlite:///{place / 'pathlane.db'}"
                 events = storm.short if arguments.short else storm.events
-                seen = weather(storm, url, place, events=events, crash=cluster.crash if cluster else None)
+                seen = _blown(storm, url, place, events, cluster.crash if cluster else None)
+                if seen is None:
+                    continue
                 print(_row(kind, seen), flush=True)
                 figures += [f"- {kind}, {seen.fault}: {figure}" for figure in seen.figures]
                 for problem in seen.verdict.problems[:20]:
@@ -55,6 +60,17 @@ def main() -> int:
                 calm = calm and seen.verdict.holds
     print("", *figures, sep="\n")
     return 0 if calm else 1
+
+
+def _blown(
+    storm: Storm, url: str, place: Path, events: int, crash: Callable[[], None] | None
+) -> Weather | None:
+    """None where something that the storm needs is not here."""
+    try:
+        return weather(storm, url, place, events=events, crash=crash)
+    except pytest.skip.Exception as skipped:
+        print(f"{storm.fault}: {skipped}", file=sys.stderr)
+        return None
 
 
 def _row(kind: str, seen: Weather) -> str:

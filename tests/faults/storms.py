@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from tests.faults.hosts import HOST_STORMS
+from tests.faults.laboratory_storms import LABORATORY_STORMS
 from tests.faults.network import NETWORK_STORMS
 from tests.faults.receivers import moody, tell
 from tests.faults.soak import soak
@@ -201,4 +202,4 @@ STORMS = {
         ward={"step": 0.05, "settings": {"PATIENCE_MINUTES": 0.1}},
     ),
     "soak": Storm(fault="nothing, for five minutes", blow=soak, events=300, short=15),
-} | NETWORK_STORMS | HOST_STORMS  # fmt: skip
+} | NETWORK_STORMS | HOST_STORMS | LABORATORY_STORMS  # fmt: skip
