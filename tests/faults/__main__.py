@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.cluster import postgresql
 from tests.faults.storms import STORMS
-from tests.faults.ward import postgresql
 from tests.faults.weather import Storm, Weather, weather
 
 HEAD = (

@@ -7,8 +7,8 @@ import httpx
 import pytest
 
 from tests.conftest import missing
+from tests.faults.cluster import postgresql
 from tests.faults.network import BOUND, NETWORK_STORMS, Linked
-from tests.faults.ward import postgresql
 from tests.faults.weather import weather
 from worker.store.keys import Keys
 

