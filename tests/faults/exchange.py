@@ -113,7 +113,10 @@ def jobs_of(store: Store, exchange: Exchange) -> set[str]:
 
 
 def lost(store: Store, exchange: Exchange) -> Iterable[Problem]:
-    """Said AA to, and not there; or read, and the laboratory never heard of it."""
+    """Said AA to, and not there; or read, and the laboratory never heard of it.
+
+    A job that failed or was cancelled has no reading to tell: that it has ended is the other checks' business.
+    """
     books, taken = Books(store=store), {message["control_id"] for message in store.messages}
     told = {result.order for result in exchange.results}
     for one in exchange.sent:

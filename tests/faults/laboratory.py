@@ -64,7 +64,7 @@ class Laboratory(Ward):
             Endpoints(self.database).add("laboratory", f"mllp://127.0.0.1:{self.server.port}", secret=SECRET)
             self.senders = Senders(port=self.hl7_port, orders=Orders(series=self._archive()), may_send=bool)
             self._start("hl7", MODULES["hl7"])
-            self.until(self.listens, 60)
+            self.until(self.listens, 120)
             yield self
 
     def _archive(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from tests.faults.exchange import Exchange
 from tests.faults.invariants import check, snapshot
 from tests.faults.laboratory import RULES
 from tests.faults.order_sender import TWICE, Orders
-from worker.errors import StoreUnavailable
+from worker.errors import ImageMissing, StoreUnavailable
 from worker.jobs.event import DeliveryStatus, Outcome
 from worker.store import desk
 from worker.store.cases import Cases
@@ -119,6 +119,14 @@ def test_a_result_that_never_came_is_a_loss(lab):
     lab.received.pop(1)
     assert lab.verdict().lost == {exchange.name(lab.sent[1].order)}
     assert lab.verdict().problems == ("S26-00002/S26-00002-A1 was read and the laboratory has no result",)
+
+
+def test_an_order_that_could_not_be_read_has_no_result_to_miss(lab):
+    lab.announce(1)
+    lab.jobs.fail(lab.jobs.claim(worker_id="w", lease_seconds=30), ImageMissing())
+    lab.tell()
+    assert lab.verdict().holds
+    assert lab.received == []
 
 
 def test_a_result_that_comes_again_with_other_words_is_a_double(lab):
