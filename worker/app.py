@@ -15,6 +15,7 @@ from celery import Celery
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
 from kombu.exceptions import OperationalError
+from kombu.transport import redis
 
 from worker.errors import BrokerUnavailable
 
@@ -28,6 +29,22 @@ DELIVER_QUEUE = "pathlane.deliver"
 READ = "pathlane.read"
 SUBMIT = "pathlane.submit"
 DELIVER_WEBHOOK = "pathlane.deliver.webhook"
+
+
+class _QoS(redis.QoS):
+    """Of what was heard and not acknowledged; without a connection nothing can be put back.
+
+    kombu 5.7 raises AttributeError then, which Celery does not expect while it reconnects: the whole worker
+    ended, and its model with it, when the broker went away while a ring was worked on. The visibility timeout
+    puts it back.
+    """
+
+    def restore_unacked(self, client: Any = None) -> None:
+        if self.channel.connection.client is not None:
+            super().restore_unacked(client)  # type: ignore[no-untyped-call]
+
+
+redis.Channel.QoS = _QoS
 
 app = Celery("pathlane")
 app.conf.update(
