@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.reasoners import Whole
 from worker.engine.loop import EngineLoop
 from worker.engine.reasoner import Completion, Finish, Identity, Interrupt, Prompt
 from worker.errors import EngineStopped, GpuOutOfMemory, InternalError, ModelUnavailable, PromptUnreadable
@@ -18,7 +19,7 @@ IDENTITY = Identity(
 )  # fmt: skip
 
 
-class Echo:
+class Echo(Whole):
     """Writes back each question, when the gate is open. Some questions are commands."""
 
     def __init__(self) -> None:
