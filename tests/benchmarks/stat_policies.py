@@ -44,11 +44,12 @@ def simulate(policy, rows, share, *, seed=1, steps=STEPS):
     """(waits of STAT cases in steps, busy rows, pauses a STAT case) of one run."""
     chance, scheduler = random.Random(seed), POLICIES[policy](rows)
     bursts_per_step = share * rows / 300 / 2
+    lengths = random.Random(seed + 1)
     left, arrived, waits, busy, pauses = {}, {}, [], 0, 0
 
     def add(priority, now):
         ask = Ask(prepared=Prepared(), priority=priority)
-        left[ask], arrived[ask] = length(chance), now
+        left[ask], arrived[ask] = length(lengths), now
         scheduler.add(ask)
 
     for now in range(steps):

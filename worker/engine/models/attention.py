@@ -4,7 +4,7 @@ In: queries, keys and values of one layer, as transformers hands them to an atte
 same as its `sdpa` gives. For one query a row, the heads that share a key become that key's queries, so
 that keys are never repeated: under a mask transformers 5.23 does so too, but not while it is compiled,
 and older ones never. A prefill, which has no mask, is left to torch, which takes flash attention for it
-where the device has it. Not run on a GPU.
+where the device has it. On a GPU this has not been run.
 """
 
 from __future__ import annotations
