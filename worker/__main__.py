@@ -23,8 +23,11 @@ from worker.bell import Bell
 from worker.drain import LEAVE_SECONDS, Drain
 from worker.engine import devices
 from worker.engine.loop import EngineLoop
-from worker.engine.models.transformers_static import StaticReasoner, check
-from worker.engine.reasoner import Identity
+from worker.engine.models.checkpoint import check
+from worker.engine.models.in_flight import InFlightReasoner
+from worker.engine.models.loading import Source
+from worker.engine.models.reference import ReferenceReasoner
+from worker.engine.reasoner import Identity, Reasoner
 from worker.engine.slots import Slots
 from worker.errors import ModelUnavailable, PathlaneError, TransientError
 from worker.imaging.fetch import https_fetcher
@@ -143,11 +146,12 @@ def _watchdog(settings: Settings, service: Service, engine: EngineLoop, identity
     )
 
 
-def _reasoner(settings: Settings) -> StaticReasoner:
+def _reasoner(settings: Settings) -> Reasoner:
     model = settings.model
-    return StaticReasoner(
-        model=model.model, license_accepted=model.model_license, max_pixels=model.max_pixels
-    )
+    source = Source(model=model.model, license_accepted=model.model_license, max_pixels=model.max_pixels)
+    if model.engine == "reference":
+        return ReferenceReasoner(source)
+    return InFlightReasoner(source, rows=model.slots, max_new_tokens=model.max_new_tokens)
 
 
 def _service(settings: Settings, database: Database, engine: EngineLoop, identity: Identity) -> Service:

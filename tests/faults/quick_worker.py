@@ -21,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 import time_machine
 
 import worker.__main__ as program
+from tests.reasoners import Whole
 from worker.engine.reasoner import Completion, Finish, Identity
 from worker.store import jobs
 from worker.store.jobs import Jobs
@@ -33,7 +34,7 @@ CLOCK = float(os.environ.get("FAULT_CLOCK", "0"))
 POISON = "poison"
 
 
-class Quick:
+class Quick(Whole):
     """A reasoner: sleeps, and answers every question alike."""
 
     def load(self, device):
