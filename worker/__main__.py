@@ -35,7 +35,7 @@ from worker.imaging.source import open_patches
 from worker.pinned import pinned_client
 from worker.pipeline import Pipeline
 from worker.service import Bells, Rhythm, Service
-from worker.settings import ModelSettings, Settings, SettingsError, read_settings
+from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
 from worker.store.jobs import Jobs
 from worker.store.presence import Presence, Workers
@@ -98,7 +98,9 @@ def _alive(settings: Settings) -> int:
 def _work(settings: Settings, device: str) -> int:
     log.configure("worker", settings.log_level)
     connect(settings.queue.broker_url.get_secret_value())
-    database = Database(settings.store.database_url.get_secret_value(), pool_size=settings.model.slots + 4)
+    database = Database(
+        settings.store.database_url.get_secret_value(), pool_size=2 * settings.model.slots + 4
+    )
     schema.check(database)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery takes over: loading may be stopped
     engine = EngineLoop(_reasoner(settings), rows=settings.model.slots)
@@ -111,7 +113,7 @@ def _work(settings: Settings, device: str) -> int:
     service.start()
     watchdog.start()
     try:
-        consume(READ_QUEUE, threads=settings.model.slots, name=service.presence.id)
+        consume(READ_QUEUE, threads=readers, name=service.presence.id)
     finally:
         drain.begin()
         drain.ended.wait()
@@ -176,7 +178,7 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
     return Service(
         jobs=Jobs(database, public_url=settings.delivery.public_url),
         workers=Workers(database),
-        slots=_slots(settings.model, identity.device),
+        slots=Slots(settings.model.slots_dir, devices.key_of(identity.device), settings.model.slots),
         pipeline=pipeline,
         presence=presence,
         bells=Bells(read=Bell(_ring_read), deliver=Bell(ring_deliveries)),
@@ -186,10 +188,6 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
             patience=settings.store.patience_minutes * 60,
         ),
     )
-
-
-def _slots(model: ModelSettings, device: str) -> Slots:
-    return Slots(model.slots_dir, devices.key_of(device), model.slots, kept=model.stat_slots)
 
 
 def _ring_read(times: Sequence[int]) -> bool:

@@ -37,9 +37,8 @@ from worker.store.presence import Presence, Workers
 #: a task gives up its ring after so long and rings anew, far below the broker's visibility timeout
 SECONDS_PER_RING = 600.0
 SLOT_SECONDS = 5.0
-#: who found only a slot that is kept for STAT, and no STAT case, waits so long for another: whoever holds
-#: one may have looked for work a moment too early, and be about to leave it
-LEAVING_SECONDS = 0.1
+#: a STAT case waits so long for a slot before it sits on another's: whoever is about to leave one may do so
+SHARE_SECONDS = 0.05
 STORE_RETRY_SECONDS = 2.0
 #: how soon a cancellation is heard of, while something is read
 CANCEL_SECONDS = 1.0
@@ -143,13 +142,18 @@ class Service:
         return False
 
     def read_next(self) -> bool:
-        """Take a slot, claim the best job and read it. False: there was none. Raises SlotTimeout."""
-        with self.slots.hold(timeout_seconds=SLOT_SECONDS) as slot:
-            if self._read_one(at_least=Priority.STAT if slot.is_kept else Priority.ROUTINE):
+        """Take a slot, claim the best job and read it. False: there was none. Raises SlotTimeout.
+
+        With every slot taken in this process only STAT is claimed: the engine pauses another case for it.
+        """
+        with self.slots.hold(timeout_seconds=SLOT_SECONDS, share_after=SHARE_SECONDS) as slot:
+            shared = slot.is_shared
+            if self._read_one(at_least=Priority.STAT if shared else Priority.ROUTINE):
                 return True
-        if not slot.is_kept:
+        if not shared:
             return False
-        with self.slots.hold(timeout_seconds=LEAVING_SECONDS, or_kept=False):
+        # Whoever has left a slot meanwhile may have looked for work a moment before it came.
+        with self.slots.hold(timeout_seconds=0):
             return self._read_one(at_least=Priority.ROUTINE)
 
     def _read_one(self, *, at_least: Priority) -> bool:

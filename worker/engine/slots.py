@@ -1,8 +1,9 @@
 """The cap: at most K cases at once on one device, over all processes and containers that use it.
 
 In: a folder, a device's key and K. Out: a slot, held while a `with` block lasts. The kernel is the
-arbiter: one `flock`ed file a slot, freed by the kernel itself when its holder dies. Some of the K may be kept
-for STAT; who holds one of those is told so. It knows no Redis, no lease and no clock (docs/decisions/0004).
+arbiter: one `flock`ed file a slot, freed by the kernel itself when its holder dies (docs/decisions/0004). While
+one process holds all K, a case of it may sit on another's slot, and that one pauses (docs/decisions/0010). It
+knows no Redis, no lease and no clock.
 """
 
 from __future__ import annotations
@@ -22,25 +23,29 @@ from worker.errors import SlotTimeout
 _POLL_SECONDS = 0.02
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, eq=False)
 class Slot:
-    number: int
-    #: only a STAT case may be read in it
-    is_kept: bool
+    #: which of the K; None: that of another case in this process
+    number: int | None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is another's: the engine must pause that one while this one is written."""
+        return self.number is None
 
 
 class Slots:
     """The K slots of one device. Processes that share `folder` and `device_key` share the cap."""
 
-    def __init__(self, folder: Path, device_key: str, count: int, *, kept: int = 0) -> None:
-        """`kept` of the `count` are for STAT; one at least is for everybody."""
+    def __init__(self, folder: Path, device_key: str, count: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^A-Za-z0-9-]", "_", device_key)
         self.count = count
-        self._open_to_all = count - min(kept, count - 1)
         self._paths = [folder / f"{name}.slot{number}" for number in range(count)]
         self._lock = threading.Lock()
         self._held: dict[int, int] = {}
+        #: those that sit on another's slot, the longest first
+        self._sharing: list[Slot] = []
 
     @property
     def free_here(self) -> int:
@@ -49,28 +54,34 @@ class Slots:
             return self.count - len(self._held)
 
     @contextmanager
-    def hold(self, *, timeout_seconds: float, or_kept: bool = True) -> Iterator[Slot]:
-        """Hold a slot; one that is kept only `or_kept`, and when no other is free. Raises SlotTimeout."""
-        slot = self._wait_for_one(timeout_seconds, self.count if or_kept else self._open_to_all)
+    def hold(self, *, timeout_seconds: float, share_after: float | None = None) -> Iterator[Slot]:
+        """Hold a slot. Raises SlotTimeout.
+
+        While this process holds all of them, another's is shared after `share_after` seconds. The first one that
+        is left in this process becomes one's own then, before anybody else can take it.
+        """
+        slot = self._wait_for_one(timeout_seconds, timeout_seconds if share_after is None else share_after)
         try:
             yield slot
         finally:
-            with self._lock:
-                os.close(self._held.pop(slot.number))
+            self._leave(slot)
 
-    def _wait_for_one(self, timeout_seconds: float, among: int) -> Slot:
-        end = time.monotonic() + timeout_seconds
+    def _wait_for_one(self, timeout_seconds: float, share_after: float) -> Slot:
+        begun = time.monotonic()
         while True:
-            number = self._try_each(among)
-            if number is not None:
-                return Slot(number=number, is_kept=number >= self._open_to_all)
-            if time.monotonic() >= end:
+            slot = self._try_each()
+            waited = time.monotonic() - begun
+            if slot is None and share_after <= waited < timeout_seconds:
+                slot = self._try_to_share()
+            if slot is not None:
+                return slot
+            if waited >= timeout_seconds:
                 raise SlotTimeout
             time.sleep(_POLL_SECONDS)
 
-    def _try_each(self, among: int) -> int | None:
+    def _try_each(self) -> Slot | None:
         with self._lock:
-            for number, path in enumerate(self._paths[:among]):
+            for number, path in enumerate(self._paths):
                 if number in self._held:
                     continue
                 # Opened anew each time: a flock belongs to the open file, so threads exclude each other too.
@@ -81,5 +92,22 @@ class Slots:
                     os.close(file)
                     continue
                 self._held[number] = file
-                return number
+                return Slot(number)
         return None
+
+    def _try_to_share(self) -> Slot | None:
+        with self._lock:
+            if len(self._held) < self.count or len(self._sharing) >= self.count:
+                return None
+            slot = Slot(None)
+            self._sharing.append(slot)
+            return slot
+
+    def _leave(self, slot: Slot) -> None:
+        with self._lock:
+            if slot.number is None:
+                self._sharing.remove(slot)
+            elif self._sharing:
+                self._sharing.pop(0).number = slot.number
+            else:
+                os.close(self._held.pop(slot.number))
