@@ -98,9 +98,9 @@ def _alive(settings: Settings) -> int:
 def _work(settings: Settings, device: str) -> int:
     log.configure("worker", settings.log_level)
     connect(settings.queue.broker_url.get_secret_value())
-    database = Database(
-        settings.store.database_url.get_secret_value(), pool_size=2 * settings.model.slots + 4
-    )
+    # As many again as slots: STAT is claimed and prepared while all of them are taken.
+    readers = 2 * settings.model.slots
+    database = Database(settings.store.database_url.get_secret_value(), pool_size=readers + 4)
     schema.check(database)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery takes over: loading may be stopped
     engine = EngineLoop(_reasoner(settings), rows=settings.model.slots)

@@ -195,7 +195,7 @@ STORMS = {
     "twice": Storm(fault="one key, 50 submissions at once", blow=submit_twice, events=500, short=50),
     "stat": Storm(
         fault="STAT behind 10,000 routine cases", blow=stat_behind_routine, events=20, short=5,
-        ward={"step": 0.2},
+        ward={"module": "worker", "workers": 1, "lease": 10},
     ),
     "patience": Storm(
         fault="routine beside endless urgent cases", blow=routine_beside_urgent, events=20, short=2,

@@ -1,9 +1,9 @@
 """The cap: at most K cases at once on one device, over all processes and containers that use it.
 
 In: a folder, a device's key and K. Out: a slot, held while a `with` block lasts. The kernel is the
-arbiter: one `flock`ed file a slot, freed by the kernel itself when its holder dies (docs/decisions/0004). While
-one process holds all K, a case of it may sit on another's slot, and that one pauses (docs/decisions/0010). It
-knows no Redis, no lease and no clock.
+arbiter: one `flock`ed file a slot, freed by the kernel itself when its holder dies (docs/decisions/0004).
+While one process holds all K, a case of it may sit on another's slot, and that one pauses
+(docs/decisions/0010). It knows no Redis, no lease and no clock.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class Slots:
     def hold(self, *, timeout_seconds: float, share_after: float | None = None) -> Iterator[Slot]:
         """Hold a slot. Raises SlotTimeout.
 
-        While this process holds all of them, another's is shared after `share_after` seconds. The first one that
-        is left in this process becomes one's own then, before anybody else can take it.
+        While this process holds all of them, another's is shared after `share_after` seconds. The first one
+        that is left in this process becomes one's own then, before anybody else can take it.
         """
         slot = self._wait_for_one(timeout_seconds, timeout_seconds if share_after is None else share_after)
         try:
