@@ -200,11 +200,15 @@ class Ward:
     # what is seen
 
     def query(self, sql: str, **values: object) -> list[tuple]:
+        """A database that is away is asked again: no storm takes it away for longer than this."""
+        end = time.monotonic() + 150
         while True:
             try:
                 with self.database.read() as connection:
                     return [tuple(row) for row in connection.execute(text(sql), values)]
             except StoreUnavailable:
+                if time.monotonic() > end:
+                    raise
                 time.sleep(0.1)
 
     def now(self) -> object:
