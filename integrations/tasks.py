@@ -50,11 +50,14 @@ class Courier:
     attempt_seconds: float
     patience_seconds: float
     chance: Callable[[], float] = random.random
-    bell: Bell[str] = field(default_factory=lambda: Bell(ring_deliveries))
+    _bell: Bell[str] = field(init=False)
     _rung: dict[str, float] = field(default_factory=dict)
     #: whether a ring has been heard since the last round that rang
     _heard: bool = True
     _hands: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(HANDS))
+
+    def __post_init__(self) -> None:
+        self._bell = Bell(self._ring)
 
     def relay(self) -> None:
         """Ring for every delivery that is due, and look after leases that no worker is left to look after.
@@ -71,8 +74,14 @@ class Courier:
         now = time.monotonic()
         self._rung = {i: at for i, at in self._rung.items() if now - at < RING_AGAIN_SECONDS}
         silent = [delivery_id for delivery_id in due if delivery_id not in self._rung]
-        if self.bell(*silent):
-            self._rung |= dict.fromkeys(silent, now)
+        self._rung |= dict.fromkeys(silent, now)
+        self._bell(*silent)
+
+    def _ring(self, ids: Sequence[str]) -> bool:
+        taken = ring_deliveries(ids)
+        if not taken:
+            self._rung = {}  # the next round rings again
+        return taken
 
     def _deliver_unasked(self, due: Sequence[str]) -> None:
         left = deque(due)

@@ -1,5 +1,6 @@
 """The gateway's tasks on a real store and a real broker; the receiver is a transport that answers."""
 
+import threading
 import time
 
 import httpx
@@ -84,6 +85,26 @@ def test_the_relay_rings_for_what_is_due_and_not_again_while_it_rings(courier, d
     courier.relay()
     time.sleep(0.2)
     assert waiting(broker) == 1
+
+
+def test_a_delivery_whose_ring_is_still_on_its_way_is_not_rung_again(courier, due, monkeypatch):
+    rung, free = [], threading.Event()
+    monkeypatch.setattr(tasks, "ring_deliveries", lambda ids: bool(rung.extend(ids)) or free.wait(5))
+    for _ in range(3):
+        courier._heard = True
+        courier.relay()
+        until(lambda: rung)
+    free.set()
+    assert rung == [due[1]]
+
+
+def test_a_delivery_that_the_broker_did_not_take_is_rung_again_in_the_next_round(courier, due, monkeypatch):
+    rung = []
+    monkeypatch.setattr(tasks, "ring_deliveries", rung.extend)
+    for count in (1, 2):
+        courier._heard = True
+        courier.relay()
+        until(lambda count=count: len(rung) == count and not courier._rung)
 
 
 def test_what_is_due_is_delivered_although_its_ring_is_not_heard(courier, due, received):
