@@ -234,22 +234,22 @@ def test_samples_share_one_reading_of_the_prompt(rows):
     stage = Stage(Rows(rows._qwen, counting))
     shared = stage.add(replace(HOT, samples=4))
     result = stage.finish()[shared]
-    assert counting.prefills == 1
+    assert counting.prefills == [(0, 1)]
     assert (len(result.others), result.rows) == (3, 4)
 
 
 class Counting:
     """A decoder that counts its prefills, and fails as a device does where it is told to."""
 
-    def __init__(self, decoder, error=None, when=lambda running: False):
+    def __init__(self, decoder, error=None, when=lambda first, count: False):
         self.pool, self._decoder, self._error, self._when = decoder.pool, decoder, error, when
-        self.prefills = 0
+        self.prefills = []
 
-    def prefill(self, tensors, row, **options):
-        self.prefills += 1
-        if self._when(row):
+    def prefill(self, openings, first):
+        self.prefills.append((first, len(openings)))
+        if self._when(first, len(openings)):
             raise self._error
-        self._decoder.prefill(tensors, row, **options)
+        self._decoder.prefill(openings, first)
 
     def decode(self, rows, longest):
         self._decoder.decode(rows, longest)
@@ -308,8 +308,10 @@ def test_tensors_that_do_not_fit_each_other_fail_alone(rows):
     first = stage.add(PROMPTS[0])
     stage.step()
     inputs = rows.prepare(PROMPTS[1]).payload
-    broken = dict(inputs.tensors) | {"pixel_values": inputs.tensors["pixel_values"][:-4]}
-    bad = Ask(prepared=Prepared(payload=replace(inputs, tensors=broken)))
+    tensors = inputs.opening.tensors
+    broken = dict(tensors) | {"pixel_values": tensors["pixel_values"][:-4]}
+    opening = replace(inputs.opening, tensors=broken)
+    bad = Ask(prepared=Prepared(payload=replace(inputs, opening=opening)))
     stage.scheduler.add(bad)
     last = stage.add(PROMPTS[2])
     results = stage.finish()
@@ -347,7 +349,7 @@ class Ready(InFlightReasoner):
 
 def test_a_prompt_that_finds_no_memory_is_read_once_more_with_fewer_beside_it(rows, failing_loop):
     wanted = [ids(each) for each in Stages(rows, *PROMPTS[:5])]
-    loop = failing_loop(torch.OutOfMemoryError(), when=lambda running: running >= 3)
+    loop = failing_loop(torch.OutOfMemoryError(), when=lambda first, count: first + count > 3)
     with loop._changed:
         futures = [loop.submit(prompt, Interrupt()) for prompt in PROMPTS[:5]]
     results = [future.result(60) for future in futures]
@@ -357,22 +359,24 @@ def test_a_prompt_that_finds_no_memory_is_read_once_more_with_fewer_beside_it(ro
 
 def test_a_prompt_that_never_finds_memory_fails_alone(rows, failing_loop):
     wanted = ids(Stages(rows, PROMPTS[0])[0])
-    loop = failing_loop(torch.OutOfMemoryError(), when=lambda running: running == 0)
+    loop = failing_loop(torch.OutOfMemoryError(), when=lambda first, count: first == 0)
     assert isinstance(loop.submit(PROMPTS[1], Interrupt()).exception(60), GpuOutOfMemory)
-    greedy = [0]
+    reads = []
     loop = failing_loop(
-        torch.OutOfMemoryError(), when=lambda running: greedy.append(running) or len(greedy) > 2
+        torch.OutOfMemoryError(), when=lambda *read: reads.append(read) or read[1] > 1 or len(reads) > 2
     )
     with loop._changed:
         first, unlucky = (loop.submit(prompt, Interrupt()) for prompt in PROMPTS[:2])
     assert isinstance(unlucky.exception(60), GpuOutOfMemory)
     assert unlucky.exception().retryable
     assert ids(first.result(60)) == wanted
-    assert greedy == [0, 0, 1, 0], "once beside the first, once alone"
+    assert reads == [(0, 2), (0, 1), (1, 1), (0, 1)], (
+        "together, one by one, and once more with nobody beside it"
+    )
 
 
 def test_a_device_that_is_lost_stops_the_engine(rows, failing_loop):
-    loop = failing_loop(torch.AcceleratorError("device-side assert", 710), when=lambda running: True)
+    loop = failing_loop(torch.AcceleratorError("device-side assert", 710), when=lambda first, count: True)
     error = loop.submit(PROMPTS[0], Interrupt()).exception(60)
     assert isinstance(error, EngineStopped)
     assert error.begun
