@@ -16,7 +16,7 @@ from worker.engine.models.decoder import Decoder
 from worker.engine.models.in_flight import InFlightReasoner
 from worker.engine.models.loading import Source, load
 from worker.engine.models.reference import ReferenceReasoner
-from worker.engine.models.rows import Rows
+from worker.engine.models.rows import Rows, grouped
 from worker.engine.reasoner import Ask, Completion, Finish, Interrupt, Prepared
 from worker.engine.scheduler import Scheduler
 from worker.errors import EngineStopped, GpuOutOfMemory, PromptUnreadable
@@ -394,3 +394,28 @@ def test_mixed_prompts_of_every_kind_agree_with_the_reference_through_the_loop(t
         assert loop.close(timeout=30)
     assert [each.text for each in answers[0]] == [each.text for each in answers[1]]
     assert max(each.rows for each in answers[1]) == 3
+
+
+def test_prompts_are_read_together_up_to_a_limit_and_in_their_order():
+    def of(*lengths):
+        return [Ask(prepared=Prepared(prompt_tokens=length)) for length in lengths]
+
+    def sizes(asks):
+        groups = grouped(asks)
+        assert [one for group in groups for one in group] == asks
+        return [len(group) for group in groups]
+
+    assert sizes(of()) == []
+    assert sizes(of(100, 100, 100)) == [3]
+    assert sizes(of(1300, 1300, 1300, 1300)) == [3, 1]
+    assert sizes(of(100, 4000, 100, 100)) == [1, 1, 2], "a long one makes the others long"
+    assert sizes(of(9000, 9000)) == [1, 1]
+
+
+def test_prompts_that_enter_together_are_read_together(rows):
+    counting = Counting(rows._decoder)
+    stage = Stage(Rows(rows._qwen, counting))
+    asked = [stage.add(prompt) for prompt in PROMPTS[:4]]
+    results = stage.finish()
+    assert counting.prefills == [(0, 4)]
+    assert [ids(results[one]) for one in asked] == [ids(each) for each in Stages(rows, *PROMPTS[:4])]

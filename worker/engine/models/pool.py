@@ -59,6 +59,7 @@ class Pool:
         self._heads = torch.arange(shape.key_heads, device=device)[None]
         self._state = (self.tokens, self.lengths, self.offsets, self.holds, self.bias, self.seen)
         self._positions = torch.arange(shape.positions, device=device)
+        self._seen_bias = torch.zeros((), dtype=dtype, device=device)
         self._prefilled: slice | None = None
         self._rows = self._span = 0
         self._at: tuple[torch.Tensor, ...] = ()
@@ -81,7 +82,7 @@ class Pool:
         self._rows, self._span = rows, span
         lengths = self.lengths[:rows]
         self._at = (self.numbers[:rows, None], self._heads, lengths[:, None])
-        self.bias[self.numbers[:rows], lengths] = 0
+        self.bias.index_put_((self.numbers[:rows], lengths), self._seen_bias)
         return self.bias[:rows, None, None, :span]
 
     def update(
