@@ -80,7 +80,8 @@ def both(model, rows=ROWS, **options):
 
 @pytest.fixture(scope="module", params=["tiny", "demo"])
 def engines(request, tiny):
-    return both(tiny if request.param == "tiny" else "demo")
+    """One of the two steps over buckets of rows and positions, as on a GPU."""
+    return both(tiny, buckets=True) if request.param == "tiny" else both("demo")
 
 
 @pytest.fixture(scope="module")

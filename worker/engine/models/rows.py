@@ -16,7 +16,8 @@ import torch
 
 from worker import log
 from worker.engine.models.choice import Chooser, Decoding
-from worker.engine.models.decoder import Decoder, Opening, shape_of
+from worker.engine.models.decoder import Decoder, shape_of
+from worker.engine.models.inputs import Inputs, prepared
 from worker.engine.models.memory import free_bytes, sized, wanted
 from worker.engine.models.pool import Saved
 from worker.engine.models.qwen import Qwen
@@ -27,18 +28,6 @@ logger = log.get(__name__)
 
 #: of the prompts that are read at once, filled up to the longest
 PREFILL_TOKENS: Final = 4096
-
-_READ = ("input_ids", "pixel_values", "image_grid_thw")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """One prompt as tensors, and how its answer is to be written."""
-
-    opening: Opening
-    max_new_tokens: int
-    decoding: Decoding
-    seed: int
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -71,35 +60,7 @@ class Rows:
 
     def prepare(self, prompt: Prompt) -> Prepared:
         """Raises PromptUnreadable, or the libraries' own errors."""
-        question = self._qwen.prepare(prompt)
-        needed = question.prompt_tokens + question.max_new_tokens
-        if needed > self.positions:
-            raise PromptUnreadable(
-                f"It needs {needed} positions; this worker has {self.positions} for one answer."
-            )
-        positions, offset = self._qwen.model.model.get_rope_index(
-            question.tensors["input_ids"],
-            mm_token_type_ids=question.tensors["mm_token_type_ids"],
-            image_grid_thw=question.tensors["image_grid_thw"],
-        )
-        tensors = {name: question.tensors[name] for name in _READ} | {"position_ids": positions}
-        tensors["pixel_values"] = tensors["pixel_values"].to(self._qwen.model.dtype)
-        if self._qwen.device != "cpu":  # a copy from pinned memory does not wait for the device
-            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-        length = question.prompt_tokens
-        hold = length + prompt.min_new_tokens
-        inputs = Inputs(
-            opening=Opening(tensors=tensors, length=length, offset=int(offset), hold=hold),
-            max_new_tokens=question.max_new_tokens,
-            decoding=Decoding(
-                temperature=prompt.temperature,
-                top_p=prompt.top_p,
-                logprobs=prompt.logprobs,
-                holds=prompt.min_new_tokens > 0,
-            ),
-            seed=prompt.seed,
-        )
-        return Prepared(prompt_tokens=length, samples=prompt.samples, payload=inputs)
+        return prepared(self._qwen, prompt, positions=self.positions)
 
     def step(
         self, enter: Sequence[Ask], pause: Sequence[Ask], on_move: Callable[[], None] = lambda: None
