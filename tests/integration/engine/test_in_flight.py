@@ -257,11 +257,11 @@ class Counting:
 
 
 def test_a_narrow_top_p_is_greedy(rows):
-    [drawn, greedy] = Stages(rows, replace(HOT, top_p=1e-6), PROMPTS[0])
+    [drawn, greedy] = results_of(rows, replace(HOT, top_p=1e-6), PROMPTS[0])
     assert ids(drawn) == ids(greedy)
 
 
-def Stages(rows, *prompts):
+def results_of(rows, *prompts):
     """The results of prompts that enter together."""
     stage = Stage(rows)
     asked = [stage.add(prompt) for prompt in prompts]
@@ -270,7 +270,7 @@ def Stages(rows, *prompts):
 
 
 def test_log_probabilities_are_kept_where_they_are_asked_for_and_are_the_models_own(rows):
-    silent, heard = Stages(rows, PROMPTS[1], replace(PROMPTS[0], logprobs=True))
+    silent, heard = results_of(rows, PROMPTS[1], replace(PROMPTS[0], logprobs=True))
     assert silent.logprobs is None
     assert len(heard.logprobs) == heard.completion_tokens
     inputs = rows._qwen.prepare(PROMPTS[0]).tensors
@@ -289,9 +289,9 @@ def test_log_probabilities_are_kept_where_they_are_asked_for_and_are_the_models_
 
 
 def test_no_answer_ends_before_its_least_length(rows):
-    free = Stages(rows, *(replace(prompt, max_new_tokens=300) for prompt in PROMPTS))
+    free = results_of(rows, *(replace(prompt, max_new_tokens=300) for prompt in PROMPTS))
     lengths = [completion.completion_tokens + 5 for completion in free]
-    held = Stages(
+    held = results_of(
         rows,
         *(replace(prompt, max_new_tokens=more, min_new_tokens=more)
           for prompt, more in zip(PROMPTS, lengths, strict=True)),
@@ -318,7 +318,7 @@ def test_tensors_that_do_not_fit_each_other_fail_alone(rows):
     results = stage.finish()
     assert isinstance(results[bad], PromptUnreadable)
     assert [ids(results[one]) for one in (first, last)] == [
-        ids(each) for each in Stages(rows, PROMPTS[0], PROMPTS[2])
+        ids(each) for each in results_of(rows, PROMPTS[0], PROMPTS[2])
     ]
 
 
@@ -349,7 +349,7 @@ class Ready(InFlightReasoner):
 
 
 def test_a_prompt_that_finds_no_memory_is_read_once_more_with_fewer_beside_it(rows, failing_loop):
-    wanted = [ids(each) for each in Stages(rows, *PROMPTS[:5])]
+    wanted = [ids(each) for each in results_of(rows, *PROMPTS[:5])]
     loop = failing_loop(torch.OutOfMemoryError(), when=lambda first, count: first + count > 3)
     with loop._changed:
         futures = [loop.submit(prompt, Interrupt()) for prompt in PROMPTS[:5]]
@@ -359,7 +359,7 @@ def test_a_prompt_that_finds_no_memory_is_read_once_more_with_fewer_beside_it(ro
 
 
 def test_a_prompt_that_never_finds_memory_fails_alone(rows, failing_loop):
-    wanted = ids(Stages(rows, PROMPTS[0])[0])
+    wanted = ids(results_of(rows, PROMPTS[0])[0])
     loop = failing_loop(torch.OutOfMemoryError(), when=lambda first, count: first == 0)
     assert isinstance(loop.submit(PROMPTS[1], Interrupt()).exception(60), GpuOutOfMemory)
     reads = []
@@ -419,4 +419,4 @@ def test_prompts_that_enter_together_are_read_together(rows):
     asked = [stage.add(prompt) for prompt in PROMPTS[:4]]
     results = stage.finish()
     assert counting.prefills == [(0, 4)]
-    assert [ids(results[one]) for one in asked] == [ids(each) for each in Stages(rows, *PROMPTS[:4])]
+    assert [ids(results[one]) for one in asked] == [ids(each) for each in results_of(rows, *PROMPTS[:4])]
