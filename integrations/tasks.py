@@ -44,6 +44,8 @@ class Courier:
     attempt_seconds: float
     patience_seconds: float
     chance: Callable[[], float] = random.random
+    #: lays the audit's chain on by what is new
+    chain: Callable[[], object] = lambda: None
     _rung: dict[str, float] = field(default_factory=dict)
 
     def relay(self) -> None:

@@ -1,8 +1,9 @@
 """A running worker: claims what is best, reads it, writes down what came of it, and keeps its leases.
 
 In: the store, the slots and the pipeline. Out: readings in the store, and rings for whoever tells.
-Two threads run beside the reads: the heartbeat (leases, cancellations, presence) and the sweep (other
-workers' lost leases, lost rings; docs/decisions/0007). It does not know Celery; `worker.tasks` calls it.
+Three threads run beside the reads: the heartbeat (leases, cancellations, presence), the sweep (other
+workers' lost leases, lost rings; docs/decisions/0007), and the chain of the audit (docs/decisions/0011). It
+does not know Celery; `worker.tasks` calls it.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class Service:
     quarantine: Callable[[], None] = lambda: None
     #: called once when the broker takes our rings and we never hear one
     deaf: Callable[[], None] = lambda: None
+    #: lays the audit's chain on by what is new
+    chain: Callable[[], object] = lambda: None
     draining: threading.Event = field(default_factory=threading.Event)
     held: Held = field(default_factory=Held)
     #: how many rounds the heartbeat has begun
@@ -99,13 +102,14 @@ class Service:
         for name, seconds, once in (
             ("heartbeat", self.rhythm.lease / 3, self.beat),
             ("sweep", self.rhythm.sweep, self.sweep),
+            ("audit", self.rhythm.sweep, self.chain),
         ):
             thread = threading.Thread(target=self._every, args=(seconds, once), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Stop the two threads and leave. Reads that still run lose their leases in time."""
+        """Stop the three threads and leave. Reads that still run lose their leases in time."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(timeout=5)
@@ -306,7 +310,7 @@ class Service:
             logger.critical("worker.deaf", count=self._unheard)
             self.deaf()
 
-    def _every(self, seconds: float, once: Callable[[], None]) -> None:
+    def _every(self, seconds: float, once: Callable[[], object]) -> None:
         while not self._stopped.wait(seconds):
             try:
                 once()
