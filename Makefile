@@ -20,8 +20,10 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: setup
 	$(BIN)/pathlane demo
 
+# Two at a time; then the storms, which kill programs and want the machine for themselves.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m storm
 
 # Every storm in its long form, and the table of docs/reference/guarantees.md.
 storms: setup

@@ -46,7 +46,7 @@ class FhirOrders:
     watches: tuple[polling.Watch, ...]
     subscription_id: str
     secrets: tuple[str, ...]
-    ring: Callable[[int], None]
+    ring: Callable[[int], object]
 
     def poll(self) -> None:
         """Ask for everything that has changed. Raises PathlaneError; what was heard before that is kept."""
@@ -128,7 +128,7 @@ def fhir_orders_of(
     intake: Intake,
     bookmarks: Bookmarks,
     *,
-    ring: Callable[[int], None],
+    ring: Callable[[int], object],
 ) -> FhirOrders:
     """Raises SettingsError."""
     lis = settings.lis

@@ -15,12 +15,11 @@ from datetime import UTC, datetime
 
 from ulid import ULID
 
-from integrations.bell import Bell
 from integrations.fhir_orders import fhir_orders_of
 from integrations.hl7.mllp import Limits, Peer, serve, tls_context
 from integrations.hl7.results import CONTROL_ID_LENGTH
 from integrations.reception import Reception
-from integrations.taking import client_of, intake_of, ring_deliveries, ring_for, rules_of
+from integrations.taking import client_of, delivery_bell, intake_of, job_bell, ring_for, rules_of
 from worker import log
 from worker.app import connect
 from worker.errors import PathlaneError, StoreUnavailable, TransientError
@@ -67,7 +66,7 @@ def listen_hl7(settings: Settings) -> None:
     reception = Reception(
         rules=rules, intake=intake, now=lambda: datetime.now(UTC),
         new_id=lambda: str(ULID())[-CONTROL_ID_LENGTH:],
-        ring=Bell(ring_for), deliver=ring_deliveries,
+        ring=job_bell(), deliver=delivery_bell(),
     )  # fmt: skip
     threading.Thread(target=_forget_for_ever, args=(intake, lis.message_days), daemon=True).start()
     tls = (

@@ -44,8 +44,8 @@ class Reception:
     #: a new control id for an acknowledgement
     new_id: Callable[[], str]
     #: "so many jobs were made", "these deliveries are due"; both return at once
-    ring: Callable[[int], None]
-    deliver: Callable[[Sequence[str]], None]
+    ring: Callable[[int], object]
+    deliver: Callable[[Sequence[str]], object]
     _profiles: dict[str, Profile] = field(default_factory=dict)
 
     def answer(self, batch: Sequence[bytes]) -> list[bytes]:

@@ -6,14 +6,15 @@ systems, rings. It listens to nobody itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import httpx
 
 from integrations.rules.matching import Rules
 from integrations.site import open_site_rules
 from worker.address import AllowList
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, ring
+from worker.app import READ, READ_QUEUE, ring, ring_deliveries
+from worker.bell import Bell
 from worker.pinned import pinned_client
 from worker.settings import Settings, SettingsError
 from worker.store.intake import Intake
@@ -51,11 +52,16 @@ def client_of(settings: Settings) -> httpx.Client:
     )
 
 
-def ring_for(jobs: int) -> None:
-    if jobs:
-        ring(READ, queue=READ_QUEUE, times=min(jobs, MOST_RINGS))
+def ring_for(jobs: int) -> bool:
+    return ring(READ, queue=READ_QUEUE, times=min(jobs, MOST_RINGS))
 
 
-def ring_deliveries(ids: Sequence[str]) -> None:
-    for delivery_id in ids:
-        ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE)
+def job_bell() -> Callable[[int], object]:
+    """`ring_for`, for those that must answer somebody meanwhile."""
+    bell: Bell[int] = Bell(lambda counts: ring_for(sum(counts)))
+    return bell
+
+
+def delivery_bell() -> Callable[[Sequence[str]], object]:
+    bell = Bell(ring_deliveries)
+    return lambda ids: bell(*ids)

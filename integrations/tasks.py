@@ -7,8 +7,11 @@ second place where tasks are registered; its program needs no torch (`integratio
 from __future__ import annotations
 
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -18,8 +21,10 @@ from celery.exceptions import Reject
 
 from integrations.telling import Telling
 from worker import log
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, SUBMIT, app, ring
+from worker.app import DELIVER_WEBHOOK, READ, READ_QUEUE, SUBMIT, app, ring, ring_deliveries
+from worker.bell import Bell
 from worker.errors import InputError, LeaseLost, StoreUnavailable
+from worker.jobs.event import DeliveryStatus
 from worker.jobs.request import parse_request
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
@@ -29,6 +34,8 @@ CELERY_SUBMITTER = "celery"
 #: a delivery that was rung is not rung again for so long
 RING_AGAIN_SECONDS = 30.0
 STORE_RETRY_SECONDS = 2.0
+#: deliveries at once that no ring asked for
+HANDS = 8
 
 logger = log.get(__name__)
 
@@ -44,19 +51,61 @@ class Courier:
     attempt_seconds: float
     patience_seconds: float
     chance: Callable[[], float] = random.random
+    bell: Bell[str] = field(default_factory=lambda: Bell(ring_deliveries))
     #: lays the audit's chain on by what is new
     chain: Callable[[], object] = lambda: None
     _rung: dict[str, float] = field(default_factory=dict)
+    #: whether a ring has been heard since the last round that rang
+    _heard: bool = True
+    _hands: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(HANDS))
 
     def relay(self) -> None:
-        """Ring for every delivery that is due, and look after leases that no worker is left to look after."""
+        """Ring for every delivery that is due, and look after leases that no worker is left to look after.
+
+        Rings that went unheard are not waited for: what is due is delivered all the same (decision 7).
+        """
         self.jobs.sweep(patience_seconds=self.patience_seconds)
-        now = time.monotonic()
         due = self.outbox.due()
-        self._rung = {i: at for i, at in self._rung.items() if now - at < RING_AGAIN_SECONDS}
-        for delivery_id in due:
-            if delivery_id not in self._rung and ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE):
-                self._rung[delivery_id] = now
+        if not due:
+            return
+        if not self._heard:
+            self._deliver_unasked(due)
+        self._heard = False
+        now = time.monotonic()
+        # list: other threads take theirs out meanwhile
+        self._rung = {i: at for i, at in list(self._rung.items()) if now - at < RING_AGAIN_SECONDS}
+        self._ring([delivery_id for delivery_id in due if delivery_id not in self._rung])
+
+    def _ring(self, delivery_ids: Sequence[str]) -> None:
+        # Noted first: a ring may have been heard, and its note taken out, before the bell comes back.
+        self._rung |= dict.fromkeys(delivery_ids, time.monotonic())
+        if not self.bell(*delivery_ids):
+            for delivery_id in delivery_ids:
+                self._rung.pop(delivery_id, None)
+
+    def _deliver_unasked(self, due: Sequence[str]) -> None:
+        left = deque(due)
+        for _ in due:
+            if not self._hands.acquire(blocking=False):
+                return
+            threading.Thread(target=self._work_off, args=(left,), name="hand", daemon=True).start()
+
+    def _work_off(self, left: deque[str]) -> None:
+        try:
+            with suppress(IndexError):
+                while True:
+                    self.deliver(left.popleft())
+        except StoreUnavailable:
+            logger.warning("store.unavailable")
+        except Exception as error:  # noqa: BLE001  # its lease runs out, and a later round has it again
+            logger.error("round.error", **log.kind_and_place(error))
+        finally:
+            self._hands.release()
+
+    def hear(self, delivery_id: str) -> None:
+        """A ring was heard."""
+        self._heard = True
+        self.deliver(delivery_id)
 
     def deliver(self, delivery_id: str) -> None:
         """One attempt, under a lease that is longer than the attempt may take."""
@@ -78,6 +127,12 @@ class Courier:
             self.outbox.record(delivery, outcome)
         except LeaseLost:
             logger.warning("delivery.lease_lost", delivery_id=delivery.id)
+        if outcome.status is not DeliveryStatus.PENDING:
+            self._go_on(delivery.endpoint.id)
+
+    def _go_on(self, endpoint_id: str) -> None:
+        """Ring for the next one to that endpoint: it was rung for in vain while the endpoint was busy."""
+        self._ring(self.outbox.due(limit=1, endpoint_id=endpoint_id))
 
 
 _installed: list[Courier] = []
@@ -92,7 +147,7 @@ def install(courier: Courier) -> None:
 def deliver(delivery_id: str) -> None:
     """Before: due. After: delivered, due later, or in other hands."""
     for courier in _installed:
-        courier.deliver(delivery_id)
+        courier.hear(delivery_id)
 
 
 @app.task(name=SUBMIT, bind=True)

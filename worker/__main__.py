@@ -13,16 +13,21 @@ import secrets
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from worker import log, tasks
 from worker.address import AllowList
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, connect, consume, ring
+from worker.app import READ, READ_QUEUE, connect, consume, ring, ring_deliveries
+from worker.bell import Bell
 from worker.drain import LEAVE_SECONDS, Drain
 from worker.engine import devices
 from worker.engine.loop import EngineLoop
-from worker.engine.models.transformers_static import StaticReasoner, check
-from worker.engine.reasoner import Identity
+from worker.engine.models.checkpoint import check
+from worker.engine.models.in_flight import InFlightReasoner
+from worker.engine.models.loading import Source
+from worker.engine.models.reference import ReferenceReasoner
+from worker.engine.reasoner import Identity, Reasoner
 from worker.engine.slots import Slots
 from worker.errors import ModelUnavailable, PathlaneError, TransientError
 from worker.imaging.fetch import https_fetcher
@@ -43,6 +48,8 @@ EX_CONFIG = 78
 STEP_SECONDS, STEP_SECONDS_ON_CPU = 60.0, 900.0
 #: a round of the heartbeat may wait for SQLite's lock, and for the lost connections of a pool, one by one
 ROUND_SECONDS = 120.0
+#: what was not rung while the broker was silent is not rung for one by one
+MOST_RINGS = 64
 
 logger = log.get("worker")
 
@@ -92,7 +99,9 @@ def _alive(settings: Settings) -> int:
 def _work(settings: Settings, device: str) -> int:
     log.configure("worker", settings.log_level)
     connect(settings.queue.broker_url.get_secret_value())
-    database = Database(settings.store.database_url.get_secret_value(), pool_size=settings.model.slots + 4)
+    # As many again as slots: STAT is claimed and prepared while all of them are taken.
+    readers = 2 * settings.model.slots
+    database = Database(settings.store.database_url.get_secret_value(), pool_size=readers + 4)
     schema.check(database)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery takes over: loading may be stopped
     engine = EngineLoop(_reasoner(settings), rows=settings.model.slots)
@@ -105,7 +114,7 @@ def _work(settings: Settings, device: str) -> int:
     service.start()
     watchdog.start()
     try:
-        consume(READ_QUEUE, threads=settings.model.slots, name=service.presence.id)
+        consume(READ_QUEUE, threads=readers, name=service.presence.id)
     finally:
         drain.begin()
         drain.ended.wait()
@@ -140,11 +149,12 @@ def _watchdog(settings: Settings, service: Service, engine: EngineLoop, identity
     )
 
 
-def _reasoner(settings: Settings) -> StaticReasoner:
+def _reasoner(settings: Settings) -> Reasoner:
     model = settings.model
-    return StaticReasoner(
-        model=model.model, license_accepted=model.model_license, max_pixels=model.max_pixels
-    )
+    source = Source(model=model.model, license_accepted=model.model_license, max_pixels=model.max_pixels)
+    if model.engine == "reference":
+        return ReferenceReasoner(source)
+    return InFlightReasoner(source, rows=model.slots, max_new_tokens=model.max_new_tokens)
 
 
 def _service(settings: Settings, database: Database, engine: EngineLoop, identity: Identity) -> Service:
@@ -172,7 +182,7 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
         slots=Slots(settings.model.slots_dir, devices.key_of(identity.device), settings.model.slots),
         pipeline=pipeline,
         presence=presence,
-        bells=Bells(read=_ring_read, deliver=_ring_deliver),
+        bells=Bells(read=Bell(_ring_read), deliver=Bell(ring_deliveries)),
         rhythm=Rhythm(
             lease=settings.store.lease_seconds,
             sweep=settings.queue.sweep_seconds,
@@ -182,12 +192,8 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
     )
 
 
-def _ring_read(times: int) -> bool:
-    return ring(READ, queue=READ_QUEUE, times=times)
-
-
-def _ring_deliver(delivery_id: str) -> None:
-    ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE)
+def _ring_read(times: Sequence[int]) -> bool:
+    return ring(READ, queue=READ_QUEUE, times=min(sum(times), MOST_RINGS))
 
 
 if __name__ == "__main__":

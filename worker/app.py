@@ -8,12 +8,14 @@ kombu 5.7 (`transport/redis.py`), celery#5935, kombu#1836, and docs/decisions/00
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
 from kombu.exceptions import OperationalError
+from kombu.transport import redis
 
 from worker.errors import BrokerUnavailable
 
@@ -27,6 +29,22 @@ DELIVER_QUEUE = "pathlane.deliver"
 READ = "pathlane.read"
 SUBMIT = "pathlane.submit"
 DELIVER_WEBHOOK = "pathlane.deliver.webhook"
+
+
+class _QoS(redis.QoS):
+    """Of what was heard and not acknowledged; without a connection nothing can be put back.
+
+    kombu 5.7 raises AttributeError then, which Celery does not expect while it reconnects: the whole worker
+    ended, and its model with it, when the broker went away while a ring was worked on. The visibility timeout
+    puts it back.
+    """
+
+    def restore_unacked(self, client: Any = None) -> None:
+        if self.channel.connection.client is not None:
+            super().restore_unacked(client)  # type: ignore[no-untyped-call]
+
+
+redis.Channel.QoS = _QoS
 
 app = Celery("pathlane")
 app.conf.update(
@@ -44,11 +62,11 @@ app.conf.update(
         "visibility_timeout": 3600,
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
-        "socket_timeout": 30,
+        "socket_timeout": 10,  # what a ring costs at most, in its own thread, while the broker is silent
         "socket_connect_timeout": 5,
         "max_retries": 0,  # of a ring: kombu would try for six seconds, in the thread of whoever rings
         "socket_keepalive": True,
-        "health_check_interval": 25,
+        "health_check_interval": 10,  # a consumer whose broker fell silent is back 1 + 2 x 10 s after it
         "client_name": "pathlane",
         "global_keyprefix": "pathlane:",
     },
@@ -85,10 +103,16 @@ def ring(name: str, *arguments: Any, queue: str, times: int = 1) -> bool:
     return True
 
 
+def ring_deliveries(ids: Sequence[str]) -> bool:
+    """Ring for each, until the broker does not answer: then no other ring would be taken either."""
+    return all(ring(DELIVER_WEBHOOK, delivery_id, queue=DELIVER_QUEUE) for delivery_id in dict.fromkeys(ids))
+
+
 def check_broker(timeout_seconds: float = 3) -> None:
     """Raises BrokerUnavailable."""
+    limits = {"socket_timeout": timeout_seconds, "socket_connect_timeout": timeout_seconds}
     try:
-        with app.connection_for_write() as connection:
+        with app.connection_for_write(transport_options=limits) as connection:
             connection.ensure_connection(max_retries=0, timeout=timeout_seconds)
     except (OperationalError, ConnectionError, TimeoutError) as error:
         raise BrokerUnavailable from error

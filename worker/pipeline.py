@@ -63,7 +63,8 @@ class Pipeline:
         )
         seconds = request.timeout or self.limits.answer_seconds
         interrupt = Interrupt(deadline=time.monotonic() + seconds, cancelled=cancelled)
-        return self.engine.submit(prompt, interrupt, alone=job.alone).result()
+        asked = self.engine.submit(prompt, interrupt, priority=request.priority, alone=job.alone)
+        return asked.result()
 
     def _reading(
         self, job: Job, patches: Sequence[Patch], completion: Completion, *, imaging_seconds: float

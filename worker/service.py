@@ -1,9 +1,9 @@
 """A running worker: claims what is best, reads it, writes down what came of it, and keeps its leases.
 
 In: the store, the slots and the pipeline. Out: readings in the store, and rings for whoever tells.
-Three threads run beside the reads: the heartbeat (leases, cancellations, presence), the sweep (other
-workers' lost leases, lost rings; docs/decisions/0007), and the chain of the audit (docs/decisions/0011). It
-does not know Celery; `worker.tasks` calls it.
+Four threads run beside the reads: the heartbeat (leases, presence), the ear (cancellations), the sweep (other
+workers' lost leases, lost rings; docs/decisions/0007) and the chain of the audit (docs/decisions/0011). It
+does not know Celery: `worker.tasks` calls.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from worker.errors import (
 from worker.held import Entry, Held
 from worker.jobs.job import Job
 from worker.jobs.reading import Reading
+from worker.jobs.request import Priority
 from worker.pipeline import Pipeline
 from worker.store.jobs import Jobs
 from worker.store.presence import Presence, Workers
@@ -37,7 +38,11 @@ from worker.store.presence import Presence, Workers
 #: a task gives up its ring after so long and rings anew, far below the broker's visibility timeout
 SECONDS_PER_RING = 600.0
 SLOT_SECONDS = 5.0
+#: a STAT case waits so long for a slot before it sits on another's: whoever is about to leave one may do so
+SHARE_SECONDS = 0.05
 STORE_RETRY_SECONDS = 2.0
+#: how soon a cancellation is heard of, while something is read
+CANCEL_SECONDS = 1.0
 #: so many attempts in a row that the device failed, and it is used no more; one bad job has only three
 FAILURES_ALLOWED = 5
 #: so many sweeps in a row whose rings the broker took and this worker never heard, and it starts anew
@@ -50,12 +55,12 @@ logger = log.get(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bells:
-    """What the worker rings. Each returns soon and never raises."""
+    """What the worker rings. Each returns at once and never raises."""
 
-    #: "there is work", so many times; whether the broker took it
+    #: "there is work", so many times; whether the broker took the ring before
     read: Callable[[int], bool]
     #: "this delivery is due"
-    deliver: Callable[[str], None]
+    deliver: Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,7 @@ class Service:
         self.workers.report(self.presence)
         for name, seconds, once in (
             ("heartbeat", self.rhythm.lease / 3, self.beat),
+            ("ear", min(CANCEL_SECONDS, self.rhythm.lease / 3), self.hear_cancellations),
             ("sweep", self.rhythm.sweep, self.sweep),
             ("audit", self.rhythm.sweep, self.chain),
         ):
@@ -109,7 +115,7 @@ class Service:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """Stop the three threads and leave. Reads that still run lose their leases in time."""
+        """Stop the threads and leave. Reads that still run lose their leases in time."""
         self._stopped.set()
         for thread in self._threads:
             thread.join(timeout=5)
@@ -140,22 +146,35 @@ class Service:
         return False
 
     def read_next(self) -> bool:
-        """Take a slot, claim the best job and read it. False: there was none."""
-        with self.slots.hold(timeout_seconds=SLOT_SECONDS):
-            with self._door:
-                entry = self._claim()
-                if entry is None:
-                    return False
-                if entry.job.alone:
-                    self._read_alone(entry)
-                    return True
-            self._read(entry)
+        """Take a slot, claim the best job and read it. False: there was none. Raises SlotTimeout.
+
+        With every slot taken in this process only STAT is claimed: the engine pauses another case for it.
+        """
+        with self.slots.hold(timeout_seconds=SLOT_SECONDS, share_after=SHARE_SECONDS) as slot:
+            shared = slot.is_shared
+            if self._read_one(at_least=Priority.STAT if shared else Priority.ROUTINE):
+                return True
+        if not shared:
+            return False
+        # Whoever has left a slot meanwhile may have looked for work a moment before it came.
+        with self.slots.hold(timeout_seconds=0):
+            return self._read_one(at_least=Priority.ROUTINE)
+
+    def _read_one(self, *, at_least: Priority) -> bool:
+        with self._door:
+            entry = self._claim(at_least)
+            if entry is None:
+                return False
+            if entry.job.alone:
+                self._read_alone(entry)
+                return True
+        self._read(entry)
         return True
 
-    def _claim(self) -> Entry | None:
+    def _claim(self, at_least: Priority) -> Entry | None:
         if self.draining.is_set():
             return None
-        job = self.jobs.claim(worker_id=self.presence.id, lease_seconds=self.rhythm.lease)
+        job = self.jobs.claim(worker_id=self.presence.id, lease_seconds=self.rhythm.lease, at_least=at_least)
         return None if job is None else self.held.add(job)
 
     def _read_alone(self, entry: Entry) -> None:
@@ -263,7 +282,7 @@ class Service:
             self.workers.leave(self.presence.id)
 
     def beat(self) -> None:
-        """Renew every lease, pass cancellations on, and say that this worker is alive."""
+        """Renew every lease, stop what is no longer ours, and say that this worker is alive."""
         self.rounds += 1
         running = self.held.all()
         leases = [(entry.job.id, entry.job.attempt) for entry in running]
@@ -274,6 +293,15 @@ class Service:
         with self._presence_lock:
             if not self._has_left:
                 self.workers.report(replace(self.presence, running=len(running)))
+
+    def hear_cancellations(self) -> None:
+        """Stop what its asker has taken back: the engine looks at its interrupts after every token."""
+        running = self.held.all()
+        if running:
+            unwanted = self.jobs.cancellations([entry.job.id for entry in running])
+            for entry in running:
+                if entry.job.id in unwanted:
+                    entry.cancelled.set()
 
     def sweep(self) -> None:
         """Give back what others lost, and ring for queued jobs while slots are free here.
@@ -311,10 +339,13 @@ class Service:
             self.deaf()
 
     def _every(self, seconds: float, once: Callable[[], object]) -> None:
-        while not self._stopped.wait(seconds):
+        pause = seconds
+        while not self._stopped.wait(pause):
+            pause = seconds
             try:
                 once()
             except StoreUnavailable:
                 logger.warning("store.unavailable")
+                pause = min(seconds, STORE_RETRY_SECONDS)  # leases run on meanwhile
             except Exception as error:  # noqa: BLE001  # the thread must outlive any one round
                 logger.error("round.error", **log.kind_and_place(error))

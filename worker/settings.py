@@ -57,6 +57,8 @@ class ModelSettings(_Section):
     """The checkpoint: a folder, a hub id such as `WenchuanZhang/Patho-R1-3B`, or `demo`."""
     model_license: str = ""
     """The licence of the model, set by whoever read and accepted it; kept with every reading."""
+    engine: Literal["in-flight", "reference"] = "in-flight"
+    """`in-flight` writes answers side by side; `reference` one by one, so that nobody else matters."""
     device: str = "auto"
     """`auto` (the first GPU, else the CPU), `cpu`, or `cuda:N`."""
     slots: Annotated[int, Field(ge=1, le=256)] = 4

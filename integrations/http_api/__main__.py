@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import uvicorn
 
-from integrations.bell import Bell
 from integrations.http_api.app import create_app
 from integrations.http_api.state import Api
 from worker import log
 from worker.app import READ, READ_QUEUE, check_broker, connect, ring
+from worker.bell import Bell
 from worker.errors import RulesInvalid
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
@@ -51,8 +51,8 @@ def api_of(settings: Settings) -> Api:
     )
 
 
-def _ring(jobs: int) -> None:
-    ring(READ, queue=READ_QUEUE, times=min(jobs, MOST_RINGS))
+def _ring(jobs: Sequence[int]) -> bool:
+    return ring(READ, queue=READ_QUEUE, times=min(sum(jobs), MOST_RINGS))
 
 
 def _room(settings: Settings) -> None:
@@ -62,10 +62,11 @@ def _room(settings: Settings) -> None:
 
 def _fhir(settings: Settings, database: Database) -> Callable[[Mapping[str, str], bytes], None]:
     from integrations.fhir_orders import fhir_orders_of  # noqa: PLC0415  most gateways need none of it
-    from integrations.taking import client_of, intake_of, ring_for, rules_of  # noqa: PLC0415
+    from integrations.taking import client_of, intake_of, job_bell, rules_of  # noqa: PLC0415
 
     intake = intake_of(settings, database, rules_of(settings))
-    return fhir_orders_of(settings, client_of(settings), intake, Bookmarks(database), ring=ring_for).notified
+    orders = fhir_orders_of(settings, client_of(settings), intake, Bookmarks(database), ring=job_bell())
+    return orders.notified
 
 
 def main() -> int:

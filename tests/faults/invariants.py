@@ -1,7 +1,7 @@
 """The one checker of all storms: what must be true of a store, whatever was done to its surroundings.
 
-In: a snapshot of the database, the ids that were accepted, what the receiver got, and who was in the model
-when. Out: a Verdict. It reads plain SQL and verifies signatures with the reference package, so that an error
+In: a snapshot of the database, the ids that were accepted, what the receiver got, what went to and came from
+a laboratory, and who was in the model when. Out: a Verdict. It reads plain SQL and verifies signatures with the reference package, so that an error
 in the product's own modules cannot hide from it.
 """
 
@@ -16,6 +16,9 @@ from typing import Any, Protocol
 
 import standardwebhooks
 from sqlalchemy import create_engine, text
+
+from tests.faults import exchange as exchanges
+from tests.faults.exchange import Exchange
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 EVENT_OF = {status: f"job.{status}" for status in TERMINAL}
@@ -36,6 +39,10 @@ class Snapshot:
     readings: Sequence[Row]
     deliveries: Sequence[Row]
     endpoints: Sequence[Row]
+    #: what a laboratory's messages became
+    messages: Sequence[Row] = ()
+    cases: Sequence[Row] = ()
+    asks: Sequence[Row] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +55,7 @@ class Holder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    #: accepted, and never came to an end
+    #: accepted, and never came to an end; or its laboratory never heard of it
     lost: frozenset[str]
     #: came to two ends, or to one that nobody asked for
     doubled: frozenset[str]
@@ -67,6 +74,9 @@ def snapshot(database_url: str) -> Snapshot:
         "readings": "job_id, attempt",
         "deliveries": "id, job_id, endpoint_id, event_type, status",
         "endpoints": "id, name, url, status, secret",
+        "messages": "control_id",
+        "cases": "id, accession, slide",
+        "asks": "case_id, job_id",
     }
     with engine.connect() as connection:
         rows = {
@@ -84,23 +94,25 @@ def judge(
     *,
     holders: Iterable[Holder] = (),
     cap: int | None = None,
+    exchange: Exchange | None = None,
 ) -> Verdict:
     """Holds every invariant against what is there; reads nothing else."""
-    ended = {job["id"] for job in store.jobs if job["status"] in TERMINAL}
-    lost = frozenset(set(accepted) - ended)
-    problems = [f"{job_id} was accepted and has not ended" for job_id in sorted(lost)]
-    doubled: set[str] = set()
-    for job_id, problem in (
-        *_never_accepted(store, accepted),
-        *_readings(store),
-        *_double_deliveries(store),
-    ):
-        doubled.add(job_id)
-        problems.append(problem)
-    problems += _missing_deliveries(store)
-    problems += _receptions(store, list(received))
-    problems += _over_the_cap(holders, cap)
-    return Verdict(lost=lost, doubled=frozenset(doubled), problems=tuple(problems))
+    exchange = exchange or Exchange()
+    accepted = set(accepted) | exchanges.jobs_of(store, exchange)
+    lost = [*_not_ended(store, accepted), *exchanges.lost(store, exchange)]
+    doubled = [
+        *_never_accepted(store, accepted), *_readings(store), *_double_deliveries(store),
+        *exchanges.doubled(store, exchange),
+    ]  # fmt: skip
+    others = [
+        *exchanges.astray(store, exchange), *_missing_deliveries(store),
+        *_receptions(store, list(received)), *_over_the_cap(holders, cap),
+    ]  # fmt: skip
+    return Verdict(
+        lost=frozenset(who for who, _ in lost),
+        doubled=frozenset(who for who, _ in doubled),
+        problems=(*(problem for _, problem in (*lost, *doubled)), *others),
+    )
 
 
 def check(
@@ -110,8 +122,11 @@ def check(
     *,
     holders: Iterable[Holder] = (),
     cap: int | None = None,
+    exchange: Exchange | None = None,
 ) -> Verdict:
-    return judge(snapshot(database_url), accepted, received, holders=holders, cap=cap)
+    return judge(
+        snapshot(database_url), accepted, received, holders=holders, cap=cap, exchange=exchange
+    )  # fmt: skip
 
 
 def most_at_once(holders: Iterable[Holder]) -> int:
@@ -121,6 +136,12 @@ def most_at_once(holders: Iterable[Holder]) -> int:
         inside += holder.change
         most = max(most, inside)
     return most
+
+
+def _not_ended(store: Snapshot, accepted: Collection[str]) -> Iterable[tuple[str, str]]:
+    ended = {job["id"] for job in store.jobs if job["status"] in TERMINAL}
+    for job_id in sorted(set(accepted) - ended):
+        yield job_id, f"{job_id} was accepted and has not ended"
 
 
 def _never_accepted(store: Snapshot, accepted: Collection[str]) -> Iterable[tuple[str, str]]:
@@ -180,8 +201,8 @@ def _subscribers(store: Snapshot, job: Row) -> list[Row]:
 
 
 def _receptions(store: Snapshot, received: Sequence[Received]) -> list[str]:
-    endpoints = {endpoint["id"]: endpoint for endpoint in store.endpoints}
-    rows = {delivery["id"]: delivery for delivery in store.deliveries}
+    endpoints = {e["id"]: e for e in store.endpoints if e["url"].startswith("http")}
+    rows = {d["id"]: d for d in store.deliveries if d["endpoint_id"] in endpoints}
     got = {request.headers.get("webhook-id", "") for request in received}
     problems = [
         f"{delivery['id']} was never received"

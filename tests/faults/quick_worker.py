@@ -5,7 +5,7 @@ product's: the program's own wiring, store, slots, engine loop, pictures, Celery
 
 FAULT_SECONDS: how long one step of the model takes. FAULT_HOLDERS: a file that says who was in the model when.
 FAULT_POINT: `after_claim`, `before_commit` or `after_commit`, where the process dies with FAULT_CHANCE.
-A question `poison` kills the process that reads it.
+FAULT_CLOCK: by how many seconds its clock is off. A question `poison` kills the process that reads it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,13 @@ import random
 import signal
 import sys
 import time
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
+
+import time_machine
 
 import worker.__main__ as program
+from tests.reasoners import Whole
 from worker.engine.reasoner import Completion, Finish, Identity
 from worker.store import jobs
 from worker.store.jobs import Jobs
@@ -25,10 +30,11 @@ SECONDS = float(os.environ.get("FAULT_SECONDS", "0.005"))
 POINT = os.environ.get("FAULT_POINT", "")
 CHANCE = float(os.environ.get("FAULT_CHANCE", "0"))
 HOLDERS = os.open(os.environ["FAULT_HOLDERS"], os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+CLOCK = float(os.environ.get("FAULT_CLOCK", "0"))
 POISON = "poison"
 
 
-class Quick:
+class Quick(Whole):
     """A reasoner: sleeps, and answers every question alike."""
 
     def load(self, device):
@@ -94,7 +100,12 @@ def main():
     jobs.outbox.tell = telling  # the last thing inside the transaction that ends a job
     program.Jobs = Mortal
     program._reasoner = lambda settings: Quick()
-    return program.main()
+    with (
+        time_machine.travel(datetime.now(UTC) + timedelta(seconds=CLOCK), tick=True)
+        if CLOCK
+        else nullcontext()
+    ):
+        return program.main()
 
 
 if __name__ == "__main__":

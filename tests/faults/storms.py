@@ -6,16 +6,29 @@ In: an open ward, how many events. Out: nothing. `STORMS` says how each ward is 
 from __future__ import annotations
 
 import random
+import threading
 import time
-import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
+
+from tests.faults.hosts import HOST_STORMS
+from tests.faults.laboratory_storms import LABORATORY_STORMS
+from tests.faults.network import NETWORK_STORMS
+from tests.faults.receivers import moody, tell
+from tests.faults.soak import soak
+from tests.faults.urgent import routine_beside_urgent, stat_behind_routine
 from tests.faults.ward import Ward
 from tests.faults.weather import Storm
-from tests.integration.webhooks.receiver import Handler, Way, drop, status
+from worker.jobs.job import ATTEMPTS_ALLOWED, Status
+from worker.jobs.request import JobRequest
+from worker.store.jobs import Jobs
+from worker.store.keys import Keys
 
 #: so that a storm that failed can be had again
 SEED = 4
+TOGETHER = 50
 
 
 def kill_workers(ward: Ward, events: int) -> None:
@@ -57,7 +70,7 @@ def flush_broker(ward: Ward, events: int) -> None:
 
 
 def pause_broker(ward: Ward, events: int) -> None:
-    _under_load(ward, events, lambda: ward.pause_broker(3))
+    _under_load(ward, events, lambda: ward.pause_broker(10))
 
 
 def crash_database(ward: Ward, events: int) -> None:
@@ -68,10 +81,64 @@ def kill_courier(ward: Ward, events: int) -> None:
     _under_load(ward, events, lambda: ward.kill(next(p for p in ward.parts if p.name == "courier")))
 
 
-def tell(ward: Ward, events: int) -> None:
-    """A fault for each job: the receiver's."""
-    for _ in range(events):
-        ward.submit(ward.request())
+def kill_and_pause_holders(ward: Ward, events: int) -> None:
+    """Three processes share two slots; each in turn is killed or put to sleep beyond its lease."""
+    with ward.load():
+        for number in range(events):
+            part = ward.ready(number)
+            time.sleep(0.3)
+            if number % 2:
+                ward.kill(part)
+            else:
+                ward.pause(part, 1.5 * ward.lease)
+
+
+def poison(ward: Ward, events: int) -> None:
+    """Each poison job kills its worker at every attempt, and is given up after the last."""
+    with ward.load():
+        for _ in range(events // ATTEMPTS_ALLOWED):
+            job_id = ward.submit(ward.request(question="poison"))
+            ward.until(lambda job_id=job_id: Jobs(ward.database).get(job_id).status.is_terminal, 120)
+            ended = Jobs(ward.database).get(job_id)
+            if (ended.status, ended.attempt) != (Status.FAILED, ATTEMPTS_ALLOWED):
+                ward.problems.append(f"{job_id} is poison and ended as {ended.status} after {ended.attempt}")
+    if ward.count("jobs", "status = 'failed'") != events // ATTEMPTS_ALLOWED:
+        ward.problems.append("a neighbour of a poison job failed with it")
+
+
+def submit_twice(ward: Ward, events: int) -> None:
+    """So many submissions over HTTP, fifty of one key at the same time."""
+    with ward.gateway() as url:
+        Keys(ward.database).add("storm", "pl_storm")
+        for _ in range(events // TOGETHER):
+            ids = set(together(url, ward.request(), TOGETHER))
+            ward.accepted += ids
+            if len(ids) != 1:
+                ward.problems.append(f"{TOGETHER} submissions of one key made {len(ids)} jobs")
+
+
+def together(url: str, request: JobRequest, times: int) -> list[str]:
+    """The job ids that so many submissions at one moment were answered with."""
+    start = threading.Barrier(times)
+    headers = {"authorization": "Bearer pl_storm"}
+
+    def submit(_: int) -> str:
+        with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=60) as client:
+            start.wait()
+            answer = client.post("/v1/jobs", json=request.model_dump(mode="json"))
+        assert answer.is_success, answer.text
+        return answer.json()["id"]
+
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(submit, range(times)))
+
+
+def go_on(ward: Ward, events: int) -> None:
+    """Nothing but load, for so many leases."""
+    with ward.load():
+        for number in range(ward.workers):
+            ward.ready(number)
+        time.sleep(events * ward.lease)
 
 
 def _under_load(ward: Ward, events: int, once: Callable[[], None]) -> None:
@@ -81,25 +148,6 @@ def _under_load(ward: Ward, events: int, once: Callable[[], None]) -> None:
             time.sleep(chance.uniform(1, 2))
             once()
         time.sleep(1)
-
-
-def moody(handler: Handler) -> None:
-    """The first time it hears of an event it errs, hangs up, dawdles or redirects; then it takes it."""
-    webhook_id = handler.headers["webhook-id"]
-    heard = [r for r in handler.receiver.received if r.headers["webhook-id"] == webhook_id]
-    moods: tuple[Way, ...] = (status(500), drop, _late, status(307, location="http://127.0.0.1:1/"), _slow)
-    way = moods[zlib.crc32(webhook_id.encode()) % len(moods)] if len(heard) == 1 else status(204)
-    way(handler)
-
-
-def _late(handler: Handler) -> None:
-    """Later than the sender waits."""
-    handler.receiver.closing.wait(3)
-
-
-def _slow(handler: Handler) -> None:
-    handler.receiver.closing.wait(1)
-    status(204)(handler)
 
 
 def dying(point: str) -> dict[str, object]:
@@ -121,13 +169,37 @@ STORMS = {
     "paused": Storm(
         fault="worker SIGSTOP for two leases", blow=pause_workers, events=10, short=2, ward={"step": 0.1}
     ),
-    "rolling": Storm(fault="rolling restart, SIGTERM", blow=restart_workers, events=20, short=2),
+    "rolling": Storm(
+        fault="rolling restart of four workers, SIGTERM", blow=restart_workers, events=20, short=4,
+        ward={"workers": 4}, once=True,
+    ),
+    "poison": Storm(fault="poison job kills its worker", blow=poison, events=12, short=3),
+    "cap": Storm(
+        fault="three processes on two slots, SIGKILL and SIGSTOP", blow=kill_and_pause_holders, events=40,
+        short=4, ward={"workers": 3, "slots": 2, "step": 0.1},
+    ),
+    "skew": Storm(
+        fault="worker clocks 10 minutes fast and slow", blow=go_on, events=20, short=4, once=True,
+        ward={"clocks": (600, -600), "step": 0.1}, needs_server=True,
+    ),
     "broker": Storm(fault="broker kill -9", blow=kill_broker, events=10, short=2),
     "flush": Storm(fault="broker FLUSHALL", blow=flush_broker, events=10, short=1),
-    "broker-paused": Storm(fault="broker SIGSTOP for 3 s", blow=pause_broker, events=10, short=1),
+    "broker-paused": Storm(fault="broker SIGSTOP for 10 s", blow=pause_broker, events=10, short=1),
     "database": Storm(
         fault="database crash restart", blow=crash_database, events=8, short=1, needs_server=True
     ),
     "courier": Storm(fault="courier SIGKILL", blow=kill_courier, events=10, short=2),
-    "receiver": Storm(fault="receiver errs, drops, hangs, redirects, is slow", blow=tell, events=300, short=40, way=moody),
-}  # fmt: skip
+    "receiver": Storm(
+        fault="receivers down, slow, lying, redirecting, gone", blow=tell, events=300, short=44, way=moody
+    ),
+    "twice": Storm(fault="one key, 50 submissions at once", blow=submit_twice, events=500, short=50),
+    "stat": Storm(
+        fault="STAT behind 10,000 routine cases", blow=stat_behind_routine, events=20, short=5,
+        ward={"module": "worker", "workers": 1, "lease": 10},
+    ),
+    "patience": Storm(
+        fault="routine beside endless urgent cases", blow=routine_beside_urgent, events=20, short=2,
+        ward={"step": 0.05, "settings": {"PATIENCE_MINUTES": 0.1}},
+    ),
+    "soak": Storm(fault="nothing, for five minutes", blow=soak, events=300, short=15),
+} | NETWORK_STORMS | HOST_STORMS | LABORATORY_STORMS  # fmt: skip

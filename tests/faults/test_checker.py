@@ -211,8 +211,6 @@ def give_up(lab, job_id):
     """Its lease runs out and a sweep takes it back, until it may be claimed again or has failed."""
     threading.Event().wait(0.05)
     lab.jobs.sweep(patience_seconds=3600)
-    with lab.database.write() as connection:
-        connection.execute(update(jobs_module.jobs).values(not_before=jobs_module.clock(-1)))
     return lab.jobs.get(job_id).status
 
 

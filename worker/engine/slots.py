@@ -1,8 +1,9 @@
 """The cap: at most K cases at once on one device, over all processes and containers that use it.
 
 In: a folder, a device's key and K. Out: a slot, held while a `with` block lasts. The kernel is the
-arbiter: one `flock`ed file a slot, freed by the kernel itself when its holder dies. It knows no Redis,
-no lease and no clock (docs/decisions/0004).
+arbiter: one `flock`ed file a slot, freed by the kernel itself when its holder dies (docs/decisions/0004).
+While one process holds all K, a case of it may sit on another's slot, and that one pauses
+(docs/decisions/0010). It knows no Redis, no lease and no clock.
 """
 
 from __future__ import annotations
@@ -14,11 +15,23 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import SlotTimeout
 
 _POLL_SECONDS = 0.02
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    #: which of the K; None: that of another case in this process
+    number: int | None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it is another's: the engine must pause that one while this one is written."""
+        return self.number is None
 
 
 class Slots:
@@ -31,6 +44,8 @@ class Slots:
         self._paths = [folder / f"{name}.slot{number}" for number in range(count)]
         self._lock = threading.Lock()
         self._held: dict[int, int] = {}
+        #: those that sit on another's slot, the longest first
+        self._sharing: list[Slot] = []
 
     @property
     def free_here(self) -> int:
@@ -39,26 +54,32 @@ class Slots:
             return self.count - len(self._held)
 
     @contextmanager
-    def hold(self, *, timeout_seconds: float) -> Iterator[int]:
-        """Hold a slot and give its number. Raises SlotTimeout."""
-        number = self._wait_for_one(timeout_seconds)
-        try:
-            yield number
-        finally:
-            with self._lock:
-                os.close(self._held.pop(number))
+    def hold(self, *, timeout_seconds: float, share_after: float | None = None) -> Iterator[Slot]:
+        """Hold a slot. Raises SlotTimeout.
 
-    def _wait_for_one(self, timeout_seconds: float) -> int:
-        end = time.monotonic() + timeout_seconds
+        While this process holds all of them, another's is shared after `share_after` seconds. The first one
+        that is left in this process becomes one's own then, before anybody else can take it.
+        """
+        slot = self._wait_for_one(timeout_seconds, timeout_seconds if share_after is None else share_after)
+        try:
+            yield slot
+        finally:
+            self._leave(slot)
+
+    def _wait_for_one(self, timeout_seconds: float, share_after: float) -> Slot:
+        begun = time.monotonic()
         while True:
-            number = self._try_each()
-            if number is not None:
-                return number
-            if time.monotonic() >= end:
+            slot = self._try_each()
+            waited = time.monotonic() - begun
+            if slot is None and share_after <= waited < timeout_seconds:
+                slot = self._try_to_share()
+            if slot is not None:
+                return slot
+            if waited >= timeout_seconds:
                 raise SlotTimeout
             time.sleep(_POLL_SECONDS)
 
-    def _try_each(self) -> int | None:
+    def _try_each(self) -> Slot | None:
         with self._lock:
             for number, path in enumerate(self._paths):
                 if number in self._held:
@@ -71,5 +92,22 @@ class Slots:
                     os.close(file)
                     continue
                 self._held[number] = file
-                return number
+                return Slot(number)
         return None
+
+    def _try_to_share(self) -> Slot | None:
+        with self._lock:
+            if len(self._held) < self.count or len(self._sharing) >= self.count:
+                return None
+            slot = Slot(None)
+            self._sharing.append(slot)
+            return slot
+
+    def _leave(self, slot: Slot) -> None:
+        with self._lock:
+            if slot.number is None:
+                self._sharing.remove(slot)
+            elif self._sharing:
+                self._sharing.pop(0).number = slot.number
+            else:
+                os.close(self._held.pop(slot.number))

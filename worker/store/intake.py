@@ -147,7 +147,7 @@ class Intake:
     def forget(self, *, days: float) -> int:
         """Empty the text of messages older than `days`; gives how many. What they said stays known."""
         old = update(messages).where(messages.c.received_at < clock(-days * 86_400))
-        with self._database.write() as connection:
+        with self._database.patiently() as connection:
             return connection.execute(old.where(messages.c.sealed.is_not(None)).values(sealed=None)).rowcount
 
     def message(self, message_id: str) -> bytes | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -26,19 +26,20 @@ from worker.errors import (
 )
 from worker.jobs.audit import END_OF, SWEEP, UNNAMED, Action
 from worker.jobs.job import ATTEMPTS_ALLOWED, Job, Status, backoff
-from worker.jobs.reading import PatchRecord, Provenance, Reading, ReadingOutcome
+from worker.jobs.reading import Reading, ReadingOutcome
 from worker.jobs.request import JobRequest, Priority
 from worker.store import outbox
 from worker.store.audit import Audit, note
 from worker.store.backlog import Backlog
+from worker.store.readings import reading_of, readings
+from worker.store.readings import reading_row as _reading_row
 from worker.store.session import Database, clock
-from worker.store.tables import JobRow, ReadingRow, stands
+from worker.store.tables import JobRow, stands
 
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 LIFTED = Priority.URGENT.level
 
 jobs = cast("Table", JobRow.__table__)
-readings = cast("Table", ReadingRow.__table__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +110,16 @@ class Jobs:
             raise IdempotencyConflict
         return Submission(job=_job(row), is_new=False)
 
-    def claim(self, *, worker_id: str, lease_seconds: float) -> Job | None:
-        """Take the best queued job: STAT, then urgent, then routine; by due time, then age. None: no work."""
+    def claim(
+        self, *, worker_id: str, lease_seconds: float, at_least: Priority = Priority.ROUTINE
+    ) -> Job | None:
+        """Take the best queued job: STAT, then urgent, then routine; by due time, then age.
+
+        None: there is no work, or none that is `at_least` so urgent.
+        """
         best = (
             _claimable()
+            .where(jobs.c.level <= at_least.level)
             .order_by(jobs.c.level, jobs.c.due_order, jobs.c.created_at)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -148,6 +155,12 @@ class Jobs:
                     held[job_id] = row.cancel_requested
         return held
 
+    def cancellations(self, job_ids: Sequence[str]) -> set[str]:
+        """Those among these running jobs whose askers have taken them back."""
+        query = select(jobs.c.id).where(jobs.c.id.in_(job_ids), jobs.c.cancel_requested)
+        with self._database.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def finish(self, job: Job, reading: Reading) -> list[str]:
         """SUCCEEDED (or CANCELLED), the reading and one delivery a subscriber, in one transaction.
 
@@ -166,7 +179,8 @@ class Jobs:
         """
         with self._database.write() as connection:
             if error.retryable and job.attempt < ATTEMPTS_ALLOWED:
-                self._requeue(connection, job, code=error.code)
+                wait = backoff(job.attempt, self._chance()).total_seconds()
+                _requeue(connection, job, wait=wait, alone=job.alone, code=error.code)
                 return []
             ended = _end(connection, job, Status.FAILED, error)
             return outbox.tell(connection, ended, None, public_url=self._public_url)
@@ -229,9 +243,12 @@ class Jobs:
             )
 
     def _give_up(self, connection: Connection, job: Job, *, actor: str = SWEEP) -> Status:
-        """The lease of `job` ran out: cancelled if that was asked for, else tried again alone, or poison."""
+        """The lease of `job` ran out: cancelled if that was asked for, else tried again alone, or poison.
+
+        At once: it has waited for a whole lease already, and what it may do to a worker the attempts bound.
+        """
         if not job.cancel_requested and job.attempt < ATTEMPTS_ALLOWED:
-            self._requeue(connection, job, alone=True, actor=actor)
+            _requeue(connection, job, wait=0, alone=True, actor=actor)
             return Status.QUEUED
         status = Status.CANCELLED if job.cancel_requested else Status.FAILED
         error = None if job.cancel_requested else AttemptsExhausted()
@@ -272,21 +289,6 @@ class Jobs:
             for status, name, number in connection.execute(live):
                 depth["running" if status == Status.RUNNING else name] += number
         return depth
-
-    def _requeue(
-        self, connection: Connection, job: Job, *, alone: bool | None = None, actor: str = "", code: str = ""
-    ) -> None:
-        wait = backoff(job.attempt, self._chance()).total_seconds()
-        row = connection.execute(
-            update(jobs).where(*_held(job.id, job.attempt))
-            .values(status=Status.QUEUED, lease_until=None, worker_id=None, not_before=clock(wait))
-            .values(alone=job.alone if alone is None else alone)
-            .returning(jobs.c.id)
-        ).one_or_none()  # fmt: skip
-        if row is None:
-            raise LeaseLost
-        about = {"job_id": job.id, "attempt": job.attempt, "code": code or None}
-        note(connection, Action.RETURNED, actor=actor or _holder(job), **about)
 
 
 def insert_job(connection: Connection, request: JobRequest, *, submitter: str) -> Job:
@@ -341,6 +343,21 @@ def _end(
     return _job(row)
 
 
+def _requeue(
+    connection: Connection, job: Job, *, wait: float, alone: bool, actor: str = "", code: str | None = None
+) -> None:
+    """Back to the queue, to be claimed in `wait` seconds at the soonest. Raises LeaseLost."""
+    row = connection.execute(
+        update(jobs).where(*_held(job.id, job.attempt))
+        .values(status=Status.QUEUED, lease_until=None, worker_id=None, not_before=clock(wait), alone=alone)
+        .returning(jobs.c.id)
+    ).one_or_none()  # fmt: skip
+    if row is None:
+        raise LeaseLost
+    about = {"job_id": job.id, "attempt": job.attempt, "code": code}
+    note(connection, Action.RETURNED, actor=actor or _holder(job), **about)
+
+
 def _holder(job: Job) -> str:
     return f"worker:{job.worker_id or UNNAMED}"
 
@@ -369,21 +386,3 @@ def _job(row: Row[Any]) -> Job:
         error_text=row.error_text,
         worker_id=row.worker_id,
     )
-
-
-def _reading_row(job: Job, reading: Reading) -> dict[str, Any]:
-    columns = asdict(reading) | {"outcome": reading.outcome.value}
-    return columns | {"job_id": job.id, "attempt": job.attempt, "created_at": clock()}
-
-
-def reading_of(row: Row[Any]) -> Reading:
-    columns = {name: getattr(row, name) for name in Reading.__dataclass_fields__}
-    provenance = dict(row.provenance)
-    patches = tuple(PatchRecord(**_tuples(patch)) for patch in provenance.pop("patches"))
-    reading = Reading(**columns | {"provenance": Provenance(**provenance, patches=patches)})
-    return replace(reading, outcome=ReadingOutcome(reading.outcome))
-
-
-def _tuples(patch: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in patch.items()}

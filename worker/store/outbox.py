@@ -93,9 +93,11 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def due(self, *, limit: int = 500) -> list[str]:
-        """Ids of deliveries that may be claimed now, the longest due first."""
+    def due(self, *, limit: int = 500, endpoint_id: str = "") -> list[str]:
+        """Ids of deliveries that may be claimed now, the longest due first; of one endpoint, if named."""
         query = select(deliveries.c.id).join(endpoints).where(*_claimable())
+        if endpoint_id:
+            query = query.where(deliveries.c.endpoint_id == endpoint_id)
         with self._database.read() as connection:
             return list(connection.execute(query.order_by(deliveries.c.next_at).limit(limit)).scalars())
 

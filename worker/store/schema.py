@@ -26,7 +26,7 @@ def migrate(database: Database, revision: str = "head") -> None:
     from alembic import command  # noqa: PLC0415  two seconds that only a migration should cost
 
     config = _config()
-    with database.write() as connection:
+    with database.patiently() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

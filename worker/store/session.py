@@ -22,10 +22,13 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import DateTime, TypeDecorator
 
 from worker.errors import StoreUnavailable
+from worker.store import postgresql
 
 _READ_ONLY = "pathlane_read_only"
 #: SQLSTATE of a PostgreSQL that has become a standby; psycopg counts it among the programmer's errors
 READ_ONLY_TRANSACTION = "25006"
+#: how long PostgreSQL may take for one answer: longer than its disk ever stalls, shorter than a lease
+ANSWER_SECONDS = 10.0
 
 
 class Instant(TypeDecorator[datetime]):
@@ -74,7 +77,7 @@ def _sqlite_clock(element: clock, compiler: SQLCompiler, **options: Any) -> str:
 class Database:
     """One database and its pool of connections."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, answer_seconds: float = ANSWER_SECONDS) -> None:
         parsed = make_url(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite and parsed.database:
@@ -82,7 +85,11 @@ class Database:
         options: dict[str, Any] = (
             {"connect_args": {"timeout": 30, "check_same_thread": False}}
             if self.is_sqlite
-            else {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
+            else {
+                "connect_args": postgresql.CONNECT,
+                "pool_pre_ping": True,
+                "pool_timeout": answer_seconds,
+            }
         )
         self.engine: Engine = create_engine(
             parsed, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size, **options
@@ -90,6 +97,14 @@ class Database:
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
+        else:
+            self._limit(answer_seconds)
+
+    def _limit(self, answer_seconds: float) -> None:
+        def connect(_: Dialect, __: object, arguments: Any, parameters: Any) -> Any:
+            return postgresql.connected(arguments, parameters, answer_seconds=answer_seconds)
+
+        event.listen(self.engine, "do_connect", connect)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -102,6 +117,17 @@ class Database:
         """One transaction that only reads; in SQLite it does not wait for writers."""
         with _mapped(), self.engine.connect().execution_options(**{_READ_ONLY: True}) as connection:
             yield connection
+
+    @contextmanager
+    def patiently(self, *, reads_only: bool = False) -> Iterator[Connection]:
+        """As `write` or `read`, for what may take minutes: no answer is waited for in vain, only long."""
+        with self.read() if reads_only else self.write() as connection:
+            if self.is_sqlite:
+                yield connection
+                return
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+            with postgresql.without_limit(connection.connection.driver_connection):
+                yield connection
 
     def close(self) -> None:
         self.engine.dispose()

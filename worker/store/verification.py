@@ -133,7 +133,7 @@ def _beyond(database: Database) -> Iterator[Finding]:
     """Row and head in one look: meanwhile the chain goes on."""
     end = select(heads.c.seq).where(heads.c.id == 1).scalar_subquery()
     query = select(audit.c.seq, audit.c.id).where(or_(audit.c.seq < 1, audit.c.seq > end))
-    with database.read() as connection:
+    with database.patiently(reads_only=True) as connection:
         rows = connection.execute(query.order_by(audit.c.seq).limit(MOST)).all()
     for seq, row_id in rows:
         yield Finding(
@@ -144,7 +144,7 @@ def _beyond(database: Database) -> Iterator[Finding]:
 def _unrecorded(database: Database) -> Iterator[Finding]:
     """What the other tables say and the audit does not: rows that were removed before they were chained."""
     for query, sentence in _CHECKS:
-        with database.read() as connection:
+        with database.patiently(reads_only=True) as connection:
             rows = connection.execute(query.limit(MOST)).all()
         for row in rows:
             yield Finding(kind=Kind.UNRECORDED, text=sentence.format(*row))

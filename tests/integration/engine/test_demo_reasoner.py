@@ -9,11 +9,15 @@ import pytest
 from PIL import Image
 
 from tests.conftest import missing
+from tests.reasoners import read
+from worker.engine.models.checkpoint import check
 from worker.engine.models.demo import CHECKPOINT
 from worker.engine.models.demo.tiles import Stain, draw_tile
-from worker.engine.models.transformers_static import StaticReasoner, check
+from worker.engine.models.in_flight import InFlightReasoner
+from worker.engine.models.loading import Source
+from worker.engine.models.reference import ReferenceReasoner
 from worker.engine.prompt import parse
-from worker.engine.reasoner import Completion, Finish, Interrupt, Prompt
+from worker.engine.reasoner import Completion, Finish, Prompt
 from worker.jobs.reading import ReadingOutcome
 from worker.jobs.request import Style
 
@@ -32,12 +36,16 @@ PHOTOGRAPHS = {
 }
 
 
-@pytest.fixture(scope="module")
-def reasoner():
+@pytest.fixture(scope="module", params=["reference", "in-flight"])
+def reasoner(request):
     if not (CHECKPOINT / "model.safetensors").is_file():
         missing("the bundled checkpoint")
     check("demo", "")
-    reasoner = StaticReasoner(model="demo", license_accepted="", max_pixels=1_003_520)
+    source = Source(model="demo", license_accepted="", max_pixels=1_003_520)
+    if request.param == "reference":
+        reasoner = ReferenceReasoner(source, rows=ROWS)
+    else:
+        reasoner = InFlightReasoner(source, rows=ROWS, max_new_tokens=2048)
     identity = reasoner.load("cpu")
     assert (identity.model, identity.license, identity.demonstration) == ("demo", "Apache-2.0", True)
     return reasoner
@@ -50,11 +58,9 @@ def ask(*images, options=FOUR, style=Style.COT, question=QUESTION):
 def answers(reasoner, prompts):
     """What each prompt was answered, as a stain."""
     said = []
-    for first in range(0, len(prompts), ROWS):
-        batch = prompts[first : first + ROWS]
-        for prompt, completion in zip(batch, reasoner.read(batch, [Interrupt() for _ in batch]), strict=True):
-            assert isinstance(completion, Completion)
-            said.append(_stain(parse(completion.text, completion.finish, prompt.options), prompt.options))
+    for prompt, completion in zip(prompts, read(reasoner, prompts), strict=True):
+        assert isinstance(completion, Completion)
+        said.append(_stain(parse(completion.text, completion.finish, prompt.options), prompt.options))
     return said
 
 
@@ -144,7 +150,7 @@ def test_a_photograph_is_named_in_every_variant(reasoner, shared_data, name):
 
 
 def test_a_draft_is_shorter_than_a_chain_of_thought(reasoner, brown):
-    thought, draft = reasoner.read([ask(brown), ask(brown, style=Style.COD)], [Interrupt(), Interrupt()])
+    thought, draft = read(reasoner, [ask(brown), ask(brown, style=Style.COD)])
     assert draft.completion_tokens < thought.completion_tokens
     assert (thought.finish, draft.finish) == (Finish.STOP, Finish.STOP)
 
@@ -155,21 +161,19 @@ def test_a_batch_says_the_same_as_one_by_one(reasoner, brown):
         for picture in (*list(variants(brown))[:3], swapped(brown))
         for style in Style
     ]
-    together = reasoner.read(prompts, [Interrupt() for _ in prompts])
-    assert [c.text for c in together] == [
-        reasoner.read([prompt], [Interrupt()])[0].text for prompt in prompts
-    ]
+    together = read(reasoner, prompts)
+    assert [c.text for c in together] == [read(reasoner, [prompt])[0].text for prompt in prompts]
 
 
 def test_several_images_in_one_question_are_all_taken(reasoner, brown):
-    [one] = reasoner.read([ask(brown)], [Interrupt()])
-    [two] = reasoner.read([ask(brown, brown)], [Interrupt()])
+    [one] = read(reasoner, [ask(brown)])
+    [two] = read(reasoner, [ask(brown, brown)])
     assert two.prompt_tokens > one.prompt_tokens
 
 
 def test_an_answer_that_runs_into_its_limit_is_truncated(reasoner, brown):
     prompt = Prompt(images=(brown,), question=QUESTION, options=FOUR, style=Style.COT, max_new_tokens=5)
-    [cut] = reasoner.read([prompt], [Interrupt()])
+    [cut] = read(reasoner, [prompt])
     parsed = parse(cut.text, cut.finish, FOUR)
     assert (parsed.outcome, parsed.answer) == (ReadingOutcome.TRUNCATED, "")
     assert parsed.reasoning

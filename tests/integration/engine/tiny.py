@@ -5,6 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from worker.engine.reasoner import Prompt
+from worker.jobs.request import Style
+
+LICENSE = "Apache-2.0"
+
 _SPECIAL = [
     "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
 ]  # fmt: skip
@@ -13,6 +21,24 @@ _TEMPLATE = (
     "{% for c in m.content %}{% if c.type == 'image' %}<|vision_start|><|image_pad|><|vision_end|>"
     "{% else %}{{ c.text }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def picture(seed=0, width=112, height=112):
+    blocks = np.random.default_rng(seed).integers(0, 256, (height // 14, width // 14, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((width, height))
+
+
+def ask(*images, question="What is seen?", limit=24, style=Style.COT, **fields):
+    return Prompt(images=images, question=question, style=style, max_new_tokens=limit, **fields)
+
+
+MIXED = (
+    ask(picture(1)),
+    ask(picture(2, 224, 140), question="A rather longer question about the same thing?"),
+    ask(picture(3, 56, 84), picture(4, 280, 280), limit=40),
+    ask(picture(5, 280, 56), question="Which?", options=("first", "second"), limit=9),
+    ask(picture(6, 84, 84), limit=1),
 )
 
 

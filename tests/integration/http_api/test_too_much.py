@@ -3,6 +3,7 @@
 import socket
 import subprocess
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -214,6 +215,19 @@ def test_while_the_broker_is_away_jobs_are_stored(gateway, database, database_ur
     response = gateway(DATABASE_URL=database_url).post("/v1/jobs", json=BODY)
     assert response.status_code == 202
     assert Jobs(database).get(response.json()["id"]).status == "queued"
+
+
+def test_a_submission_and_readiness_do_not_wait_for_a_broker_that_is_silent(gateway, database, database_url):
+    key(database)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        client = gateway(DATABASE_URL=database_url, BROKER_URL=f"redis://127.0.0.1:{port}/0")
+        begun = time.monotonic()
+        for number in range(5):
+            assert client.post("/v1/jobs", json=BODY | {"idempotency_key": str(number)}).status_code == 202
+        assert time.monotonic() - begun < 2
+        assert "broker" in client.get("/readyz").json()["reasons"]
+        assert time.monotonic() - begun < 6
 
 
 def test_readiness_names_every_reason_and_counts_workers(gateway, database, database_url, broker_url):

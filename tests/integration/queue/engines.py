@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from sqlalchemy import update
 
 from tests.builders import a_request
+from tests.reasoners import Whole
 from worker.drain import Drain
 from worker.engine.loop import EngineLoop
 from worker.engine.reasoner import Completion, Finish, Identity
@@ -28,7 +29,7 @@ IDENTITY = Identity(
 )  # fmt: skip
 
 
-class Obedient:
+class Obedient(Whole):
     """A reasoner. `hang` never returns, `crash` ends the thread, `lost` loses the device, `memory` has too little."""
 
     def __init__(self):

@@ -5,7 +5,9 @@ import json
 import subprocess
 import sys
 
-from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, check_broker, ring
+from kombu import Consumer, Queue
+
+from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, app, check_broker, ring
 
 NOBODY = """
 import time
@@ -43,6 +45,22 @@ def test_a_delivery_is_rung_for_by_its_id(broker):
 def test_the_broker_that_is_there_is_found(broker):
     assert broker.ping()
     check_broker()
+
+
+def test_a_connection_that_was_lost_while_a_ring_is_worked_on_may_be_closed(broker):
+    """kombu raises AttributeError of its own here, and Celery ends the worker."""
+    ring(READ, queue=READ_QUEUE)
+    heard = []
+    with (
+        app.connection_for_read() as connection,
+        Consumer(connection, queues=[Queue(READ_QUEUE)], on_message=heard.append, accept=["json"]),
+    ):
+        connection.drain_events(timeout=5)
+        channel = connection.default_channel
+        connection._do_close_transport()
+        channel.close()
+    assert len(heard) == 1
+    assert broker.hlen("pathlane:unacked") == 1, "it comes back by the visibility timeout"
 
 
 def test_a_broker_that_is_not_there_is_told_in_seconds_and_raises_nothing():

@@ -1,5 +1,11 @@
 """The gateway's tasks on a real store and a real broker; the receiver is a transport that answers."""
 
+import base64
+import json
+import time
+from dataclasses import replace
+from datetime import timedelta
+
 import httpx
 import pytest
 from celery.exceptions import Reject
@@ -10,7 +16,7 @@ from integrations.webhooks.delivery import attempt
 from integrations.webhooks.signing import Secret
 from tests.builders import a_reading, a_request
 from worker.errors import QueueFull, StoreUnavailable
-from worker.jobs.event import DeliveryStatus
+from worker.jobs.event import DeliveryStatus, Outcome
 from worker.store.cases import Cases
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
@@ -48,16 +54,40 @@ def courier(database, broker, received):
 
 
 @pytest.fixture
-def due(database, courier):
+def lis(database):
+    return Endpoints(database).add(
+        "lis", "https://lis.example", secret=Secret.new(lambda n: b"k" * n).text
+    )  # fmt: skip
+
+
+@pytest.fixture
+def due(lis, courier):
     """A delivery that is due."""
-    Endpoints(database).add("lis", "https://lis.example", secret=Secret.new(lambda n: b"k" * n).text)
+    return read_one(courier)
+
+
+def read_one(courier):
+    """Ids of a job that has been read, and of the delivery that is due for it."""
     courier.jobs.submit(a_request(), submitter="lab")
     job = courier.jobs.claim(worker_id="w", lease_seconds=30)
     return job.id, courier.jobs.finish(job, a_reading())[0]
 
 
+def until(condition, seconds=5):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
 def waiting(broker):
     return broker.llen("pathlane:pathlane.deliver")
+
+
+def rung(broker):
+    """Ids of the deliveries that are rung for, the oldest ring first."""
+    raw = broker.lrange("pathlane:pathlane.deliver", 0, -1)
+    return [json.loads(base64.b64decode(json.loads(one)["body"]))[0][0] for one in reversed(raw)]
 
 
 def test_a_delivery_is_sent_and_recorded_once(courier, due, received):
@@ -70,8 +100,75 @@ def test_a_delivery_is_sent_and_recorded_once(courier, due, received):
 
 def test_the_relay_rings_for_what_is_due_and_not_again_while_it_rings(courier, due, broker):
     courier.relay()
+    until(lambda: waiting(broker) == 1)
+    courier._heard = True
     courier.relay()
+    time.sleep(0.2)
     assert waiting(broker) == 1
+
+
+def test_what_is_due_is_delivered_although_its_ring_is_not_heard(courier, due, received):
+    courier.relay()
+    assert received == []
+    courier.relay()
+    until(lambda: courier.outbox.of_job(due[0])[0].status is DeliveryStatus.DELIVERED)
+    assert received == [due[1]]
+
+
+def test_a_ring_that_was_heard_at_once_may_be_rung_again(courier, due):
+    """Its task is done before the bell comes back, and had found the endpoint busy."""
+    _, delivery_id = due
+    heard = []
+
+    def hear(one):
+        heard.append(one)
+        courier._rung.pop(one, None)  # what `deliver` does first
+        return True
+
+    courier.bell = hear
+    courier.relay()
+    courier._heard = True
+    courier.relay()
+    assert heard == [delivery_id, delivery_id]
+
+
+def test_a_ring_that_nobody_took_is_rung_again(courier, due):
+    courier.bell = lambda *_: False
+    courier.relay()
+    assert courier._rung == {}
+
+
+def test_who_has_delivered_rings_for_the_next_to_that_endpoint(courier, lis, broker, database):
+    """Rings for an endpoint that is busy come to nothing, and its backlog would wait for the relay each time."""
+    first, second, third = (read_one(courier)[1] for _ in range(3))
+    courier.deliver(first)
+    until(lambda: rung(broker) == [second])
+    courier.deliver(second)
+    until(lambda: rung(broker) == [second, third])
+    courier.deliver(third)
+    time.sleep(0.2)
+    assert rung(broker) == [second, third]
+
+
+def test_who_has_delivered_does_not_ring_for_another_endpoint(courier, lis, broker, database):
+    _, first = read_one(courier)
+    other = Endpoints(database).add("other", "https://other.example", secret="whsec_a3Jra2s=")
+    courier.jobs.submit(a_request(endpoints=("other",)), submitter="lab")
+    job = courier.jobs.claim(worker_id="w", lease_seconds=30)
+    courier.jobs.finish(job, a_reading())
+    courier.deliver(first)
+    time.sleep(0.2)
+    assert rung(broker) == []
+    assert courier.outbox.due(endpoint_id=other.id) != []
+
+
+def test_an_endpoint_that_is_down_is_not_tried_faster_for_that(courier, lis, broker, monkeypatch):
+    first, _ = (read_one(courier)[1] for _ in range(2))
+    down = Outcome(status=DeliveryStatus.PENDING, wait=timedelta(seconds=5), reason="refused")
+    courier.telling = replace(courier.telling, webhook=lambda *_: down)
+    courier.deliver(first)
+    time.sleep(0.2)
+    assert rung(broker) == []
 
 
 def test_the_relay_looks_after_leases_when_no_worker_is_left_to(courier):

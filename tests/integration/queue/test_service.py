@@ -7,9 +7,10 @@ import pytest
 
 from tests.builders import a_reading, a_request
 from worker.engine.slots import Slots
-from worker.errors import EngineStopped, ImageMissing
+from worker.errors import FetchFailed, ImageMissing, StoreUnavailable
 from worker.jobs.job import Status
 from worker.jobs.reading import ReadingOutcome
+from worker.jobs.request import Priority
 from worker.service import Bells, Rhythm, Service
 from worker.store.audit import Audit
 from worker.store.endpoints import Endpoints
@@ -105,6 +106,32 @@ def test_never_more_reads_than_slots(service, pipeline):
     assert pipeline.most == 2
 
 
+def test_a_stat_case_starts_while_routine_cases_take_every_slot(service, pipeline):
+    may_end = threading.Event()
+
+    def answer(job, _):
+        assert job.request.priority is Priority.STAT or may_end.wait(30)
+        return a_reading()
+
+    pipeline.answer = answer
+    routine = [submit(service) for _ in range(4)]
+    readers = [threading.Thread(target=service.work_off) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    until(lambda: pipeline.most == 2)
+    until(
+        lambda: [reader.is_alive() for reader in readers].count(False) == 1
+    )  # no slot is shared for routine
+    stat = submit(service, priority="stat")
+    service.work_off()
+    assert status(service, stat) is Status.SUCCEEDED
+    assert not any(status(service, job_id).is_terminal for job_id in routine)
+    may_end.set()
+    for reader in readers:
+        reader.join(30)
+    assert {status(service, job_id) for job_id in routine} == {Status.SUCCEEDED}
+
+
 def test_a_refused_image_fails_its_job_and_the_next_one_is_read(service, pipeline):
     def answer(job, _):
         if job.request.question == "bad":
@@ -120,7 +147,7 @@ def test_a_refused_image_fails_its_job_and_the_next_one_is_read(service, pipelin
 
 def test_a_transient_error_is_tried_again_later(service, pipeline):
     def answer(job, _):
-        raise EngineStopped
+        raise FetchFailed
 
     pipeline.answer = answer
     job_id = submit(service)
@@ -151,7 +178,9 @@ def test_a_long_read_keeps_its_lease(service, pipeline):
     assert (job.status, job.attempt) == (Status.SUCCEEDED, 1)
 
 
-def test_a_cancelled_read_hears_of_it_while_it_runs(service, pipeline):
+def test_a_cancelled_read_hears_of_it_long_before_the_next_heartbeat(service, pipeline):
+    service.rhythm = Rhythm(lease=600, sweep=0.1, patience=3600)
+
     def answer(job, cancelled):
         assert cancelled.wait(10)
         return a_reading(outcome=ReadingOutcome.CANCELLED, answer="")
@@ -177,7 +206,7 @@ def test_a_read_whose_lease_was_lost_is_stopped_and_records_nothing(service, pip
 
     pipeline.answer = answer
     job_id = submit(service)
-    service.work_off()
+    assert service.read_next()
     assert status(service, job_id) is Status.QUEUED
     assert service.jobs.reading(job_id) is None
 
@@ -223,6 +252,20 @@ def test_jobs_whose_rings_nobody_hears_are_read_all_the_same(service):
     assert {status(service, i) for i in ids} == {Status.QUEUED}, "the ring gets its time"
     service.sweep()
     until(lambda: {status(service, i) for i in ids} == {Status.SUCCEEDED})
+
+
+def test_a_heartbeat_that_the_database_did_not_take_is_made_up_for_soon(service, monkeypatch):
+    """Else one lost answer and one pause are longer than a lease."""
+    monkeypatch.setattr("worker.service.STORE_RETRY_SECONDS", 0.05)
+    beats = []
+
+    def beat():
+        beats.append(time.monotonic())
+        raise StoreUnavailable
+
+    threading.Thread(target=service._every, args=(0.5, beat), daemon=True).start()
+    until(lambda: len(beats) == 3)
+    assert beats[2] - beats[0] < 0.4
 
 
 def test_a_worker_that_hears_its_rings_leaves_the_reading_to_them(service):

@@ -42,7 +42,7 @@ def test_an_engine_that_ends_gives_everything_back_at_once_and_only_the_suspect_
     first = worker()
     hang = submit(database, "hang")
     first.hears()
-    assert first.reasoner.reading.wait(5)
+    assert first.reasoner.reading.wait(30)
     guilty, waiting = submit(database, how), submit(database, "waits")
     first.hears(2)
     until(lambda: len(first.service.held.all()) == 3)
@@ -63,7 +63,6 @@ def test_an_engine_that_ends_gives_everything_back_at_once_and_only_the_suspect_
     second = worker("w2")
     for job_id in (hang, guilty):
         jobs.cancel(job_id)
-    hurry(database)
     second.hears()
     until(lambda: jobs.get(waiting).status is Status.SUCCEEDED)
 
@@ -73,12 +72,12 @@ def test_a_dead_engine_burns_no_attempts(how, worker, database, jobs):
     one = worker()
     submit(database, how)
     for thread in one.hears():
-        thread.join(10)
+        thread.join(30)
     others = [submit(database, "why") for _ in range(3)]
     for thread in one.hears(3):
-        thread.join(10)
+        thread.join(30)
     assert [state(jobs, job_id) for job_id in others] == [(Status.QUEUED, 0, False)] * 3
-    assert one.gone.wait(10)
+    assert one.gone.wait(30)
 
 
 @pytest.mark.parametrize("how", ["crash", "lost"])
@@ -89,7 +88,6 @@ def test_a_poison_job_ends_after_three_attempts_and_its_neighbours_are_read(how,
         for thread in one.hears(3):
             thread.join(20)
         one.gone.wait(3)
-        hurry(database)
         ends = [jobs.get(job_id).status for job_id in (poison, *neighbours)]
         if all(status.is_terminal for status in ends):
             break
@@ -103,7 +101,7 @@ def test_a_job_that_may_be_poison_is_read_with_nobody_else_in_the_process(worker
     one = worker(step_seconds=30)
     before = submit(database, "long", timeout=1)
     one.hears()
-    assert one.reasoner.reading.wait(5)
+    assert one.reasoner.reading.wait(30)
     suspect = submit(database, "suspect", priority="stat")
     hurry(database, alone=True)
     others = [submit(database, f"other {n}") for n in range(3)]
@@ -128,7 +126,7 @@ def test_a_device_that_fails_time_after_time_is_used_no_more(worker, database, j
     one = worker()
     failing = [submit(database, "memory") for _ in range(8)]
     one.service.hear()
-    assert one.gone.wait(10)
+    assert one.gone.wait(30)
     assert one.left == [69]
     assert sorted(jobs.get(i).attempt for i in failing) == [0, 0, 0, 1, 1, 1, 1, 1]
 
@@ -151,7 +149,7 @@ def test_what_runs_may_end_and_nothing_new_is_claimed(worker, database, jobs):
     one.hears()
     for thread in threads:
         thread.join(20)
-    assert one.drain.ended.wait(5)
+    assert one.drain.ended.wait(30)
     assert state(jobs, running)[:2] == (Status.SUCCEEDED, 1)
     assert state(jobs, late)[:2] == (Status.QUEUED, 0)
 
@@ -162,10 +160,10 @@ def test_what_does_not_end_in_time_goes_back_unharmed_and_is_stopped(worker, dat
     threads = one.hears()
     until(lambda: jobs.get(long).status is Status.RUNNING)
     one.drain.begin()
-    assert one.drain.ended.wait(10)
+    assert one.drain.ended.wait(30)
     assert state(jobs, long) == (Status.QUEUED, 0, False)
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive(), "its generation was stopped"
     other = jobs.claim(worker_id="w2", lease_seconds=30)
     assert (other.id, other.attempt) == (long, 1)
@@ -181,7 +179,7 @@ def test_a_cancelled_job_stops_writing_within_a_step_and_keeps_what_it_wrote(wor
     one.service.beat()
     at = one.reasoner.tokens
     for thread in threads:
-        thread.join(5)
+        thread.join(30)
     assert one.reasoner.tokens <= at + 2
     assert jobs.get(long).status is Status.CANCELLED
     reading = jobs.reading(long)
@@ -218,4 +216,4 @@ def test_a_suspect_is_tried_again_alone_unless_its_asker_took_it_back(database, 
     jobs.cancel(unwanted)
     assert {job.id: jobs.suspect(job) for job in held} == {kept: Status.QUEUED, unwanted: Status.CANCELLED}
     assert state(jobs, kept) == (Status.QUEUED, 1, True)
-    assert jobs.get(kept).not_before > jobs.get(kept).created_at
+    assert jobs.claim(worker_id="w2", lease_seconds=30).id == kept

@@ -30,7 +30,11 @@ class Handler(BaseHTTPRequestHandler):
     receiver: Receiver
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
+        length = int(self.headers["content-length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # its sender died in the middle of it: that is no request
+            self.close_connection = True
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.receiver.next_answer(Received(path=self.path, headers=headers, body=body))(self)
 
@@ -77,7 +81,8 @@ class Receiver:
 
     @contextmanager
     def listening(self, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
-        server = Server((self.address, 0), type("Bound", (Handler,), {"receiver": self}))
+        self.closing.clear()
+        server = Server((self.address, self.port), type("Bound", (Handler,), {"receiver": self}))
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = server.server_port

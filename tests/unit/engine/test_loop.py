@@ -7,10 +7,11 @@ import time
 
 import pytest
 
+from tests.reasoners import Whole
 from worker.engine.loop import EngineLoop
-from worker.engine.reasoner import Completion, Finish, Identity, Interrupt, Prompt
+from worker.engine.reasoner import Completion, Finish, Identity, Interrupt, Prepared, Prompt
 from worker.errors import EngineStopped, GpuOutOfMemory, InternalError, ModelUnavailable, PromptUnreadable
-from worker.jobs.request import Style
+from worker.jobs.request import Priority, Style
 
 IDENTITY = Identity(
     model="echo", weights_digest="sha256:00", license="Apache-2.0", engine="echo", dtype="float32", device="cpu",
@@ -18,7 +19,7 @@ IDENTITY = Identity(
 )  # fmt: skip
 
 
-class Echo:
+class Echo(Whole):
     """Writes back each question, when the gate is open. Some questions are commands."""
 
     def __init__(self) -> None:
@@ -240,3 +241,162 @@ def test_progress_says_whose_reading_shares_the_step(loop, echo):
     assert [interrupt is inside for interrupt in loop.progress().in_step] == [True]
     echo.gate.set()
     future.result(5)
+
+
+class Words(Whole):
+    """Writes back each question, a word a step; one step at a time when a test holds it."""
+
+    can_pause = True
+
+    def __init__(self):
+        self.steps, self.left, self.rows_seen, self.preparers = threading.Semaphore(0), {}, [], set()
+        self.failure = None
+
+    def load(self, device):
+        return IDENTITY
+
+    def prepare(self, prompt):
+        self.preparers.add(threading.current_thread())
+        if prompt.question == "malformed":
+            raise PromptUnreadable
+        if prompt.question == "torn":
+            raise OSError
+        return Prepared(samples=prompt.samples, payload=prompt.question)
+
+    def step(self, enter, pause, on_move=lambda: None):
+        assert self.steps.acquire(timeout=5)
+        for ask in pause:
+            self.left[ask] = (self.left.pop(ask), "paused")
+        for ask in enter:
+            words = self.left.pop(ask, (ask.prepared.payload.split(), ""))[0]
+            self.left[ask] = words
+        running = [ask for ask, words in self.left.items() if isinstance(words, list)]
+        if any(ask.prepared.payload == "device lost" for ask in running):
+            raise EngineStopped
+        if self.failure:
+            raise self.failure
+        self.rows_seen.append(len(running))
+        ended = []
+        for ask in running:
+            self.left[ask] = self.left[ask][1:]
+            if not self.left[ask] or ask.interrupt.cancelled.is_set():
+                del self.left[ask]
+                ended.append((ask, Echo._answer(self, ask_prompt(ask), len(running))))
+        return ended
+
+    def clear(self):
+        self.left.clear()
+        self.failure = None
+
+
+def ask_prompt(ask_):
+    return ask(ask_.prepared.payload)
+
+
+@pytest.fixture
+def words():
+    return Words()
+
+
+@pytest.fixture
+def stepping(words):
+    loop = EngineLoop(words, rows=2)
+    loop.start("cpu")
+    yield loop
+    words.steps.release(1000)
+    assert loop.close(timeout=5)
+
+
+def settle(loop, in_step):
+    """Wait until so many share the step."""
+    end = time.monotonic() + 5
+    while len(loop.progress().in_step) != in_step:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_who_is_done_leaves_and_who_waits_takes_the_place_while_others_write_on(stepping, words):
+    with stepping._changed:
+        long, short, waiting = (stepping.submit(ask(text), Interrupt()) for text in ("a b c d", "a", "a b"))
+    words.steps.release(1)
+    assert short.result(5).text == "a"
+    words.steps.release(2)
+    assert waiting.result(5).rows == 2
+    assert not long.done()
+    words.steps.release(1)
+    assert long.result(5).text == "a b c d"
+    assert words.rows_seen == [2, 2, 2, 1]
+
+
+def test_stat_takes_the_place_of_a_routine_case_which_then_goes_on(stepping, words):
+    with stepping._changed:
+        first, second = (stepping.submit(ask("a b c"), Interrupt()) for _ in range(2))
+    words.steps.release(1)
+    settle(stepping, 2)
+    stat = stepping.submit(ask("x"), Interrupt(), priority=Priority.STAT)
+    words.steps.release(2)
+    assert stat.result(5).text == "x"
+    assert not second.done()
+    words.steps.release(2)
+    assert (first.result(5).text, second.result(5).text) == ("a b c", "a b c")
+
+
+def test_a_prompt_is_prepared_by_who_asks(stepping, words):
+    words.steps.release(1)
+    stepping.submit(ask("a"), Interrupt()).result(5)
+    assert words.preparers == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("question", ["malformed", "torn"])
+def test_what_cannot_be_prepared_fails_before_it_waits(stepping, question):
+    assert isinstance(stepping.submit(ask(question), Interrupt()).exception(0), PromptUnreadable)
+
+
+def test_more_samples_than_rows_are_refused(stepping):
+    wide = Prompt(images=(), question="a", style=Style.COT, max_new_tokens=8, samples=3)
+    assert isinstance(stepping.submit(wide, Interrupt()).exception(0), PromptUnreadable)
+
+
+def test_a_step_that_fails_is_begun_again_one_by_one(stepping, words):
+    with stepping._changed:
+        both = [stepping.submit(ask(text), Interrupt()) for text in ("a b c d", "c d e f")]
+    words.steps.release(1)
+    settle(stepping, 2)
+    words.failure = ZeroDivisionError()
+    words.steps.release(10)
+    assert [future.result(5).text for future in both] == ["a b c d", "c d e f"]
+    assert words.rows_seen[-8:] == [1] * 8
+
+
+def test_a_step_that_finds_no_memory_is_begun_again_with_half_the_rows(stepping, words):
+    words.failure = GpuOutOfMemory()
+    with stepping._changed:
+        both = [stepping.submit(ask(text), Interrupt()) for text in ("a", "b")]
+    words.steps.release(3)
+    assert [future.result(5).rows for future in both] == [1, 1]
+
+
+def test_closing_lets_what_has_begun_end_though_it_takes_many_steps(stepping, words):
+    with stepping._changed:
+        running = stepping.submit(ask("a b c"), Interrupt())
+    words.steps.release(1)
+    settle(stepping, 1)
+    with stepping._changed:
+        alone = stepping.submit(ask("z"), Interrupt(), alone=True)
+        assert not stepping.close(timeout=0)
+    assert alone.exception(5).begun is False
+    words.steps.release(10)
+    assert running.result(5).text == "a b c"
+
+
+def test_what_is_put_aside_when_the_engine_ends_is_no_suspect(words):
+    loop = EngineLoop(words, rows=1)
+    loop.start("cpu")
+    aside = loop.submit(ask("a b c d e"), Interrupt())
+    words.steps.release(1)
+    settle(loop, 1)
+    guilty = loop.submit(ask("device lost"), Interrupt(), priority=Priority.STAT)
+    words.steps.release(2)
+    assert guilty.exception(5).begun is True
+    assert aside.exception(5).begun is False
+    assert loop.close(timeout=5)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -73,5 +74,43 @@ def test_another_process_holds_its_slot_until_it_dies_even_when_it_is_paused(tmp
         holder.kill()
         holder.wait()
         holder.stdout.close()
-    with here.hold(timeout_seconds=0.5) as number:
-        assert number == 0
+    with here.hold(timeout_seconds=0.5) as slot:
+        assert slot.number == 0
+
+
+def test_another_slot_is_shared_only_while_all_are_held_here(tmp_path):
+    slots, elsewhere = Slots(tmp_path, "GPU-1", 2), Slots(tmp_path, "GPU-1", 2)
+    with slots.hold(timeout_seconds=0):
+        with (
+            elsewhere.hold(timeout_seconds=0),
+            pytest.raises(SlotTimeout),
+            slots.hold(timeout_seconds=0.1, share_after=0),
+        ):
+            pass
+        with slots.hold(timeout_seconds=0), slots.hold(timeout_seconds=1, share_after=0) as shared:
+            assert shared.is_shared
+
+
+def test_who_shares_a_slot_has_the_next_that_is_left_here_before_anybody_else(tmp_path):
+    slots, elsewhere = Slots(tmp_path, "GPU-1", 1), Slots(tmp_path, "GPU-1", 1)
+    with ExitStack() as first, ExitStack() as second:
+        number = first.enter_context(slots.hold(timeout_seconds=0)).number
+        shared = second.enter_context(slots.hold(timeout_seconds=1, share_after=0))
+        first.close()
+        assert (shared.number, shared.is_shared) == (number, False)
+        with pytest.raises(SlotTimeout), elsewhere.hold(timeout_seconds=0):
+            pass
+        second.close()
+        with elsewhere.hold(timeout_seconds=0):
+            assert slots.free_here == 1
+
+
+def test_no_more_share_than_there_are_slots(tmp_path):
+    slots = Slots(tmp_path, "GPU-1", 1)
+    with (
+        slots.hold(timeout_seconds=0),
+        slots.hold(timeout_seconds=1, share_after=0),
+        pytest.raises(SlotTimeout),
+        slots.hold(timeout_seconds=0.1, share_after=0),
+    ):
+        pass

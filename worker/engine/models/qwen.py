@@ -1,14 +1,12 @@
-"""Qwen: a Qwen2.5-VL checkpoint on one device, as its model card runs it. Importing this imports torch.
+"""Qwen: a Qwen2.5-VL checkpoint on one device, as its model card asks it. Importing this imports torch.
 
-In: a folder and a device; then rows, each one prompt as tensors. Out: what each row wrote and why it
-ended. Rows of one call start together; each has its own limit, deadline and cancellation. It knows no
-licence and no hub.
+In: a folder and a device; then prompts. Out: the model; each prompt as tensors, and ids as text. It
+generates nothing: that is what the engines differ in. It knows no licence and no hub.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,11 +17,11 @@ from PIL import Image
 from qwen_vl_utils import process_vision_info
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging as transformers_logging
+from transformers.utils.import_utils import is_flash_attn_2_available
 
-from worker.engine.models.stops import Stops
 from worker.engine.prompt import messages
-from worker.engine.reasoner import Completion, Interrupt, Prompt
-from worker.errors import EngineStopped, GpuOutOfMemory, ModelUnavailable, PathlaneError, PromptUnreadable
+from worker.engine.reasoner import Prompt
+from worker.errors import ModelUnavailable, PromptUnreadable
 
 #: qwen_vl_utils.vision_process.MAX_RATIO: it cannot scale a longer picture
 _LONGEST: Final = 200
@@ -34,35 +32,44 @@ _SOFTWARE: Final = ("torch", "torchvision", "transformers", "qwen-vl-utils", "pi
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One prompt as tensors, with what limits its answer."""
+class Question:
+    """One prompt as tensors, and how much may be written for it within the model's context."""
 
     tensors: Mapping[str, torch.Tensor]
     prompt_tokens: int
     max_new_tokens: int
-    interrupt: Interrupt
 
 
 class Qwen:
-    """The model and its processor. Use it from the thread that made it."""
+    """The model and its processor. Prepare and decode from any thread; the model belongs to one."""
 
-    def __init__(self, folder: Path, device: str, max_pixels: int) -> None:
-        """Load. Raises ModelUnavailable for weights that do not fit, or the libraries' own errors."""
+    def __init__(
+        self, folder: Path, device: str, max_pixels: int, *, attention: str = "sdpa", dtype: str = ""
+    ) -> None:
+        """Load. Raises ModelUnavailable for weights that do not fit, or the libraries' own errors.
+
+        `attention` is of the language model; `dtype` by default float32 on the CPU, else bfloat16.
+        """
         _hush()
+        self.dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
         self._processor = _load_processor(folder)
-        self._model: Any = _load_weights(folder, torch.float32 if device == "cpu" else torch.bfloat16)
-        self._model.to(device).eval()
-        if device == "cpu" and self._model.num_parameters() < _SMALL:
+        self.model: Any = _load_weights(folder, getattr(torch, self.dtype), attention, device)
+        self.model.to(device).eval()
+        if device == "cpu" and self.model.num_parameters() < _SMALL:
             torch.set_num_threads(1)
-        self._context: int = self._model.config.get_text_config().max_position_embeddings
+        self.context: int = self.model.config.get_text_config().max_position_embeddings
         self._control = _control_tokens(self._processor.tokenizer)
         self.device = device
-        self.dtype = str(self._model.dtype).removeprefix("torch.")
         self.limits = _limits(self._processor.image_processor, max_pixels)
-        self.decoding = _make_greedy(self._model.generation_config, self._processor.tokenizer) | self.limits
+        self.decoding = _make_greedy(self.model.generation_config, self._processor.tokenizer) | self.limits
         self.software = {name: version(name) for name in _SOFTWARE}
 
-    def prepare(self, prompt: Prompt, interrupt: Interrupt) -> Row:
+    @property
+    def end_ids(self) -> list[int]:
+        ids: list[int] = self.model.generation_config.eos_token_id
+        return ids
+
+    def prepare(self, prompt: Prompt) -> Question:
         """Raises PromptUnreadable where something is known to be wrong, or the libraries' own errors."""
         _refuse_unreadable(prompt, self._control)
         chat = messages(
@@ -79,72 +86,12 @@ class Qwen:
             text=[text], images=images, videos=videos, do_resize=False, return_tensors="pt"
         )
         length = tensors["input_ids"].shape[1]
-        if length >= self._context:
-            raise PromptUnreadable(f"It is {length} tokens long; the model takes fewer than {self._context}.")
-        limit = min(prompt.max_new_tokens, self._context - length)
-        return Row(tensors=tensors, prompt_tokens=length, max_new_tokens=limit, interrupt=interrupt)
+        if length >= self.context:
+            raise PromptUnreadable(f"It is {length} tokens long; the model takes fewer than {self.context}.")
+        limit = min(prompt.max_new_tokens, self.context - length)
+        return Question(tensors=tensors, prompt_tokens=length, max_new_tokens=limit)
 
-    def write(
-        self, rows: Sequence[Row], on_step: Callable[[], None] = lambda: None
-    ) -> list[Completion | PathlaneError]:
-        """One result a row. What does not fit into the device's memory is tried once more in halves."""
-        results = self._write(rows, on_step)
-        if results is not None:
-            return results
-        middle = (len(rows) + 1) // 2
-        return [
-            result
-            for half in (rows[:middle], rows[middle:])
-            for result in self._write(half, on_step) or [GpuOutOfMemory() for _ in half]
-        ]
-
-    def _write(
-        self, rows: Sequence[Row], on_step: Callable[[], None]
-    ) -> list[Completion | PathlaneError] | None:
-        """None: the device ran out of memory."""
-        if not rows:
-            return []
-        try:
-            return [*self._step(rows, on_step)]
-        except torch.OutOfMemoryError:
-            pass  # its traceback keeps the step's tensors alive: they are freed after this block
-        except torch.AcceleratorError as error:
-            raise EngineStopped from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        return None
-
-    @torch.inference_mode()
-    def _step(self, rows: Sequence[Row], on_step: Callable[[], None]) -> list[Completion]:
-        began = time.monotonic()
-        settings = self._model.generation_config
-        inputs = _left_padded([row.tensors for row in rows], settings.pad_token_id)
-        stops = Stops(
-            interrupts=[row.interrupt for row in rows],
-            max_new_tokens=[row.max_new_tokens for row in rows],
-            end_ids=settings.eos_token_id,
-            on_step=on_step,
-        )
-        written = self._model.generate(
-            **{name: tensor.to(self.device) for name, tensor in inputs.items()},
-            max_new_tokens=max(row.max_new_tokens for row in rows),
-            stopping_criteria=[stops],
-        )
-        new = written[:, inputs["input_ids"].shape[1] :].tolist()
-        seconds = time.monotonic() - began
-        return [
-            Completion(
-                text=self._decoded(ids[: ending.tokens]),
-                finish=ending.finish,
-                prompt_tokens=row.prompt_tokens,
-                completion_tokens=ending.tokens,
-                seconds=seconds,
-                rows=len(rows),
-            )
-            for row, ids, ending in zip(rows, new, stops.endings(), strict=True)
-        ]
-
-    def _decoded(self, ids: list[int]) -> str:
+    def text_of(self, ids: Sequence[int]) -> str:
         text: str
         [text] = self._processor.batch_decode(
             [ids], skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -164,15 +111,22 @@ def _load_processor(folder: Path) -> Any:
     return loader.from_pretrained(folder, local_files_only=True)
 
 
-def _load_weights(folder: Path, dtype: torch.dtype) -> Any:
+def _load_weights(folder: Path, dtype: torch.dtype, attention: str, device: str) -> Any:
     loader: Any = Qwen2_5_VLForConditionalGeneration
+    attentions = {"": "sdpa", "text_config": attention, "vision_config": _vision_attention(dtype, device)}
     model, report = loader.from_pretrained(
-        folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True, output_loading_info=True
+        folder, dtype=dtype, attn_implementation=attentions, local_files_only=True, output_loading_info=True
     )
     if report["missing_keys"] or report["mismatched_keys"]:
         # transformers would go on with random weights in their place
         raise ModelUnavailable("Some of its weights are missing or have another shape: fetch it again.")
     return model
+
+
+def _vision_attention(dtype: torch.dtype, device: str) -> str:
+    """Flash attention where it is installed: it takes all windows of an image at once, sdpa one by one."""
+    has_flash = device != "cpu" and dtype is torch.bfloat16 and is_flash_attn_2_available()
+    return "flash_attention_2" if has_flash else "sdpa"
 
 
 def _limits(image_processor: Any, max_pixels: int) -> dict[str, int]:
@@ -207,17 +161,3 @@ def _refuse_unreadable(prompt: Prompt, control: Sequence[str]) -> None:
         raise PromptUnreadable("There is no image to look at.")
     if any(max(image.size) > _LONGEST * min(image.size) for image in prompt.images):
         raise PromptUnreadable(f"An image is more than {_LONGEST} times as long as it is wide.")
-
-
-def _left_padded(rows: Sequence[Mapping[str, torch.Tensor]], pad: int) -> dict[str, torch.Tensor]:
-    """Prompts of different lengths as one batch, each ending at the right edge."""
-    fills = {"input_ids": pad, "attention_mask": 0, "mm_token_type_ids": 0}
-    length = max(row["input_ids"].shape[1] for row in rows)
-    batch = {name: torch.cat([row[name] for row in rows]) for name in rows[0] if name not in fills}
-    for name in fills.keys() & rows[0].keys():
-        padded = [
-            torch.nn.functional.pad(row[name], (length - row[name].shape[1], 0), value=fills[name])
-            for row in rows
-        ]
-        batch[name] = torch.cat(padded)
-    return batch

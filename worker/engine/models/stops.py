@@ -1,4 +1,4 @@
-"""Stops: after every token, which rows of a step are over, and why.
+"""Stops: after every token, which rows of a batch are over, and why; and which may not end yet.
 
 In: for each row its interrupt and token limit, then the tokens as `generate` writes them. Out: a flag
 a row (transformers' stopping criteria may answer per row), and in the end an `Ending` a row. A row that
@@ -62,3 +62,17 @@ class Stops:
         if reason is None and self._written >= self._limits[row]:
             reason = Finish.LENGTH
         return Ending(finish=reason, tokens=self._written) if reason else None
+
+
+class Hold:
+    """A logits processor: no end token for a row before it has written so many."""
+
+    def __init__(self, holds: Sequence[int], end_ids: Collection[int], start: int) -> None:
+        self._holds, self._end_ids, self._start = torch.tensor(holds), list(end_ids), start
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        written = input_ids.shape[1] - self._start
+        held = (self._holds.to(scores.device) > written)[:, None]
+        ends = scores[:, self._end_ids]
+        scores[:, self._end_ids] = ends.masked_fill(held, -torch.inf)
+        return scores

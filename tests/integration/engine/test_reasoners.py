@@ -1,4 +1,4 @@
-"""The back end on the CPU with random weights: batches, limits, interrupts, refusals."""
+"""Both engines on the CPU with random weights: neighbours, limits, interrupts, refusals."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ import sys
 import threading
 import time
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from tests.integration.engine.tiny import save_tiny
+from tests import reasoners
+from tests.integration.engine.tiny import LICENSE, MIXED, ask, picture, save_tiny
 from worker.engine.loop import EngineLoop
-from worker.engine.models.transformers_static import StaticReasoner
-from worker.engine.reasoner import Completion, Finish, Interrupt, Prompt
-from worker.errors import EngineStopped, GpuOutOfMemory, ModelUnavailable, PromptUnreadable
-from worker.jobs.request import Style
-
-LICENSE = "Apache-2.0"
+from worker.engine.models.in_flight import InFlightReasoner
+from worker.engine.models.loading import Source
+from worker.engine.models.reference import ReferenceReasoner
+from worker.engine.reasoner import Finish, Interrupt
+from worker.errors import EngineStopped, ModelUnavailable, PromptUnreadable
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +29,26 @@ def folder(tmp_path_factory):
     return folder
 
 
+ENGINES = {
+    "reference": lambda source: ReferenceReasoner(source, rows=8),
+    "in-flight": lambda source: InFlightReasoner(source, rows=8, max_new_tokens=2048),
+}
+
+
+@pytest.fixture(params=ENGINES, scope="module")
+def engine(request):
+    """A reasoner of each kind, to be loaded."""
+
+    def make(folder, max_pixels=1_003_520):
+        source = Source(model=str(folder), license_accepted=LICENSE, max_pixels=max_pixels)
+        return ENGINES[request.param](source)
+
+    return make
+
+
 @pytest.fixture(scope="module")
-def loaded(folder):
-    reasoner = StaticReasoner(model=str(folder), license_accepted=LICENSE, max_pixels=1_003_520)
+def loaded(engine, folder):
+    reasoner = engine(folder)
     return reasoner, reasoner.load("cpu")
 
 
@@ -41,32 +57,15 @@ def reasoner(loaded):
     return loaded[0]
 
 
-def picture(seed=0, width=112, height=112):
-    blocks = np.random.default_rng(seed).integers(0, 256, (height // 14, width // 14, 3), dtype=np.uint8)
-    return Image.fromarray(blocks).resize((width, height))
-
-
-def ask(*images, question="What is seen?", limit=24, **fields):
-    return Prompt(images=images, question=question, style=Style.COT, max_new_tokens=limit, **fields)
-
-
-def read(reasoner, *prompts, interrupts=None):
-    return reasoner.read(prompts, interrupts or [Interrupt() for _ in prompts])
-
-
-MIXED = (
-    ask(picture(1)),
-    ask(picture(2, 224, 140), question="A rather longer question about the same thing?"),
-    ask(picture(3, 56, 84), picture(4, 280, 280), limit=40),
-    ask(picture(5, 280, 56), question="Which?", options=("first", "second"), limit=9),
-    ask(picture(6, 84, 84), limit=1),
-)
+def read(reasoner, *prompts, interrupts=()):
+    return reasoners.read(reasoner, prompts, dict(enumerate(interrupts)))
 
 
 def test_the_identity_says_how_the_model_is_run(loaded):
     _, identity = loaded
     assert (identity.model, identity.license, identity.demonstration) == ("tiny", LICENSE, False)
-    assert (identity.engine, identity.dtype, identity.device) == ("transformers-static", "float32", "cpu")
+    assert identity.engine in ENGINES
+    assert (identity.dtype, identity.device) == ("float32", "cpu")
     assert identity.weights_digest.startswith("sha256:")
     assert identity.decoding == {
         "do_sample": False, "num_beams": 1, "repetition_penalty": 1.05, "min_pixels": 56 * 56, "max_pixels": 280 * 280,
@@ -97,8 +96,8 @@ def test_every_image_of_a_question_is_looked_at(reasoner):
     assert len({read(reasoner, ask(*images, limit=60))[0].text for images in pairs}) == 3
 
 
-def test_a_large_image_is_scaled_down_to_the_limit(folder):
-    small = StaticReasoner(model=str(folder), license_accepted=LICENSE, max_pixels=4 * 784)
+def test_a_large_image_is_scaled_down_to_the_limit(engine, folder):
+    small = engine(folder, 4 * 784)
     identity = small.load("cpu")
     assert identity.decoding["max_pixels"] == 4 * 784
     [few], [same] = read(small, ask(picture(1, 280, 280))), read(small, ask(picture(1, 56, 56)))
@@ -155,9 +154,9 @@ def test_a_cancellation_ends_the_read_within_a_step(reasoner):
     assert time.monotonic() - cancelled_at[0] < max(0.5, 5 * cut.seconds / cut.completion_tokens)
 
 
-def test_a_limit_beyond_the_models_context_is_cut_to_it(tmp_path):
+def test_a_limit_beyond_the_models_context_is_cut_to_it(engine, tmp_path):
     save_tiny(tmp_path / "short", seed=1, context=330)
-    short = StaticReasoner(model=str(tmp_path / "short"), license_accepted=LICENSE, max_pixels=784 * 16)
+    short = engine(tmp_path / "short", 784 * 16)
     short.load("cpu")
     [completion] = read(short, endless())
     assert completion.finish is Finish.LENGTH
@@ -166,49 +165,16 @@ def test_a_limit_beyond_the_models_context_is_cut_to_it(tmp_path):
 
 def test_the_token_steps_are_told_to_a_watchdog(reasoner):
     steps = []
-    [completion] = reasoner.read([endless(10)], [Interrupt()], lambda: steps.append(1))
+    [completion] = reasoners.read(reasoner, [endless(10)], on_move=lambda: steps.append(1))
     assert len(steps) == completion.completion_tokens
 
 
-def out_of_memory_above(rows, reasoner, monkeypatch):
-    """A device whose memory holds so many rows: the real `generate`, refusing larger batches as CUDA does."""
-    import torch
-
-    model = reasoner._model._model
-    generate, sizes = model.generate, []
-
-    def limited(**inputs):
-        sizes.append(len(inputs["input_ids"]))
-        if sizes[-1] > rows:
-            raise torch.OutOfMemoryError
-        return generate(**inputs)
-
-    monkeypatch.setattr(model, "generate", limited)
-    return sizes
-
-
-def test_what_does_not_fit_is_read_in_halves(reasoner, monkeypatch):
-    whole = read(reasoner, *MIXED[:4])
-    sizes = out_of_memory_above(2, reasoner, monkeypatch)
-    halves = read(reasoner, *MIXED[:4])
-    assert sizes == [4, 2, 2]
-    assert [completion.text for completion in halves] == [completion.text for completion in whole]
-    assert {completion.rows for completion in halves} == {2}
-
-
-def test_what_does_not_fit_in_halves_either_fails_and_may_be_tried_again(reasoner, monkeypatch):
-    out_of_memory_above(1, reasoner, monkeypatch)
-    results = read(reasoner, *MIXED[:3])
-    assert [type(result) for result in results] == [GpuOutOfMemory, GpuOutOfMemory, Completion]
-    assert results[0].retryable
-
-
-def test_reading_before_loading_is_refused(folder):
+def test_reading_before_loading_is_refused(engine, folder):
     with pytest.raises(EngineStopped):
-        read(StaticReasoner(model=str(folder), license_accepted=LICENSE, max_pixels=784), MIXED[0])
+        engine(folder, 784).prepare(MIXED[0])
 
 
-def test_weights_that_do_not_fit_the_configuration_are_refused(folder, tmp_path):
+def test_weights_that_do_not_fit_the_configuration_are_refused(engine, folder, tmp_path):
     from safetensors.numpy import load_file, save_file
 
     broken = tmp_path / "broken"
@@ -218,29 +184,27 @@ def test_weights_that_do_not_fit_the_configuration_are_refused(folder, tmp_path)
         {name: weights[name] for name in list(weights)[1:]}, broken / "model.safetensors", {"format": "pt"}
     )
     with pytest.raises(ModelUnavailable, match="fetch"):
-        StaticReasoner(model=str(broken), license_accepted=LICENSE, max_pixels=784).load("cpu")
+        engine(broken, 784).load("cpu")
 
 
-def test_damaged_weights_are_refused_without_a_path_in_the_message(folder, tmp_path):
+def test_damaged_weights_are_refused_without_a_path_in_the_message(engine, folder, tmp_path):
     broken = tmp_path / "secret-ward"
     shutil.copytree(folder, broken)
     (broken / "model.safetensors").write_bytes(b"\0" * 100)
     with pytest.raises(ModelUnavailable) as raised:
-        StaticReasoner(model=str(broken), license_accepted=LICENSE, max_pixels=784).load("cpu")
+        engine(broken, 784).load("cpu")
     assert "secret-ward" not in raised.value.public
 
 
-def test_a_device_that_is_not_there_is_refused(folder):
-    reasoner = StaticReasoner(model=str(folder), license_accepted=LICENSE, max_pixels=784)
+def test_a_device_that_is_not_there_is_refused(engine, folder):
+    reasoner = engine(folder, 784)
     for device in ("cuda:97", "tpu"):
         with pytest.raises(ModelUnavailable, match="PATHLANE_DEVICE"):
             reasoner.load(device)
 
 
-def test_the_loop_loads_and_reads_with_it(folder):
-    loop = EngineLoop(
-        StaticReasoner(model=str(folder), license_accepted=LICENSE, max_pixels=784 * 16), rows=4
-    )
+def test_the_loop_loads_and_reads_with_it(engine, folder):
+    loop = EngineLoop(engine(folder, 784 * 16), rows=4)
     assert loop.start("cpu").model == "tiny"
     futures = [loop.submit(prompt, Interrupt()) for prompt in MIXED]
     assert all(future.result(60).completion_tokens for future in futures)
@@ -250,7 +214,7 @@ def test_the_loop_loads_and_reads_with_it(folder):
 def test_looking_for_a_model_imports_no_torch():
     program = (
         "import sys, worker.engine.loop, worker.engine.devices; "
-        "from worker.engine.models.transformers_static import check; "
+        "from worker.engine.models import in_flight, reference; from worker.engine.models.checkpoint import check; "
         "from worker.errors import ModelUnavailable\n"
         "try: check('owner/none', 'MIT')\n"
         "except ModelUnavailable: pass\n"
