@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     "rules": "rules",
     "shadow": "shadow",
     "archive": "archive",
+    "audit": "audit",
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 
 from integrations import tasks
 from integrations.channels import Channels
@@ -19,6 +20,7 @@ from worker.app import DELIVER_QUEUE, SUBMIT_QUEUE, connect, consume
 from worker.errors import StoreUnavailable
 from worker.pinned import pinned_client
 from worker.settings import Settings, SettingsError, read_settings
+from worker.store.audit import Audit
 from worker.store.cases import Cases
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
@@ -53,6 +55,7 @@ def courier_of(settings: Settings) -> tasks.Courier:
         telling=telling,
         attempt_seconds=delivery.webhook_seconds,
         patience_seconds=settings.store.patience_minutes * 60,
+        chain=Audit(database).chain,
     )
 
 
@@ -67,16 +70,17 @@ def main() -> int:
     connect(settings.queue.broker_url.get_secret_value())
     tasks.install(courier)
     stopped = threading.Event()
-    threading.Thread(target=_relay_for_ever, args=(courier, stopped), name="relay", daemon=True).start()
+    for name, once in (("relay", courier.relay), ("audit", courier.chain)):
+        threading.Thread(target=_for_ever, args=(once, stopped), name=name, daemon=True).start()
     consume(DELIVER_QUEUE, SUBMIT_QUEUE, threads=THREADS, name="courier")
     stopped.set()
     return 0
 
 
-def _relay_for_ever(courier: tasks.Courier, stopped: threading.Event) -> None:
+def _for_ever(once: Callable[[], object], stopped: threading.Event) -> None:
     while not stopped.wait(RELAY_SECONDS):
         try:
-            courier.relay()
+            once()
         except StoreUnavailable:
             logger.warning("store.unavailable")
         except Exception as error:  # noqa: BLE001  # the thread must outlive any one round

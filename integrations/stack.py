@@ -156,7 +156,7 @@ def _prepare(database_url: str, data: Path) -> str:
     database = Database(database_url)
     schema.migrate(database)
     key = _keep(data / "api-key", f"pl_{secrets.token_urlsafe(32)}")
-    Keys(database).add("up", key)
+    Keys(database).add("up", key, actor="up")
     database.close()
     return key
 

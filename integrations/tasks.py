@@ -51,6 +51,8 @@ class Courier:
     attempt_seconds: float
     patience_seconds: float
     chance: Callable[[], float] = random.random
+    #: lays the audit's chain on by what is new
+    chain: Callable[[], object] = lambda: None
     _bell: Bell[str] = field(init=False)
     _rung: dict[str, float] = field(default_factory=dict)
     #: whether a ring has been heard since the last round that rang

@@ -37,6 +37,7 @@ from worker.pipeline import Pipeline
 from worker.service import Bells, Rhythm, Service
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
+from worker.store.audit import Audit
 from worker.store.jobs import Jobs
 from worker.store.presence import Presence, Workers
 from worker.store.session import Database
@@ -187,6 +188,7 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
             sweep=settings.queue.sweep_seconds,
             patience=settings.store.patience_minutes * 60,
         ),
+        chain=Audit(database).chain,
     )
 
 

@@ -18,7 +18,7 @@ LOGGABLE = frozenset({
     "event", "level", "timestamp", "logger", "room", "program",
     "job_id", "attempt", "priority", "status", "outcome", "worker_id", "delivery_id", "endpoint_id",
     "event_type", "code", "retryable", "reason", "kind", "where", "http_status", "seconds", "wait", "tokens",
-    "rows", "count", "jobs",
+    "rows", "count", "jobs", "seq", "digest",
     "pid", "device", "slots", "model", "engine", "url_host", "host", "port", "signal", "exit_status", "child",
     "method", "route", "version", "database", "request_id",
 })  # fmt: skip

@@ -1,8 +1,9 @@
 """A running worker: claims what is best, reads it, writes down what came of it, and keeps its leases.
 
 In: the store, the slots and the pipeline. Out: readings in the store, and rings for whoever tells.
-Three threads run beside the reads: the heartbeat (leases, presence), the ear (cancellations) and the sweep
-(other workers' lost leases, lost rings; docs/decisions/0007). It does not know Celery: `worker.tasks` calls.
+Four threads run beside the reads: the heartbeat (leases, presence), the ear (cancellations), the sweep (other
+workers' lost leases, lost rings; docs/decisions/0007) and the chain of the audit (docs/decisions/0011). It
+does not know Celery: `worker.tasks` calls.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ class Service:
     quarantine: Callable[[], None] = lambda: None
     #: called once when the broker takes our rings and we never hear one
     deaf: Callable[[], None] = lambda: None
+    #: lays the audit's chain on by what is new
+    chain: Callable[[], object] = lambda: None
     draining: threading.Event = field(default_factory=threading.Event)
     held: Held = field(default_factory=Held)
     #: how many rounds the heartbeat has begun
@@ -105,6 +108,7 @@ class Service:
             ("heartbeat", self.rhythm.lease / 3, self.beat),
             ("ear", min(CANCEL_SECONDS, self.rhythm.lease / 3), self.hear_cancellations),
             ("sweep", self.rhythm.sweep, self.sweep),
+            ("audit", self.rhythm.sweep, self.chain),
         ):
             thread = threading.Thread(target=self._every, args=(seconds, once), name=name, daemon=True)
             thread.start()
@@ -334,7 +338,7 @@ class Service:
             logger.critical("worker.deaf", count=self._unheard)
             self.deaf()
 
-    def _every(self, seconds: float, once: Callable[[], None]) -> None:
+    def _every(self, seconds: float, once: Callable[[], object]) -> None:
         pause = seconds
         while not self._stopped.wait(pause):
             pause = seconds

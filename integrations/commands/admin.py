@@ -51,11 +51,12 @@ def replay(delivery_id: str | None, *, failed_since: float | None, data: Path | 
     if (delivery_id is None) == (failed_since is None):
         raise click.UsageError("give a delivery's id, or --failed-since HOURS")
     if delivery_id is not None:
-        place.outbox.replay(delivery_id)
+        place.outbox.replay(delivery_id, actor=place.actor)
         click.echo("1 event is due again.")
     else:
         since = datetime.now(UTC) - timedelta(hours=failed_since or 0)
-        click.echo(f"{place.outbox.replay_failed(since=since)} events are due again.")
+        count = place.outbox.replay_failed(since=since, actor=place.actor)
+        click.echo(f"{count} events are due again.")
 
 
 @click.group()
@@ -94,9 +95,10 @@ def add_endpoint(
     """
     every = list(EventType) if url.startswith("http") else [EventType.JOB_SUCCEEDED]
     secret = Secret.new(secrets.token_bytes).text
-    added = open_place(data).endpoints.add(
+    place = open_place(data)
+    added = place.endpoints.add(
         name, url, secret=secret, event_types=[EventType(e) for e in events] or every,
-        payload=Payload.FULL if full else Payload.THIN,
+        payload=Payload.FULL if full else Payload.THIN, actor=place.actor,
     )  # fmt: skip
     _print_secret(added, secret, as_json=as_json)
 
@@ -130,7 +132,8 @@ def list_endpoints(*, as_json: bool, data: Path | None) -> None:
 def rotate(name: str, *, overlap: float, as_json: bool, data: Path | None) -> None:
     """Give an endpoint a new secret. Prints it, once."""
     secret = Secret.new(secrets.token_bytes).text
-    changed = open_place(data).endpoints.rotate(name, secret=secret, overlap_seconds=overlap * 3600)
+    place = open_place(data)
+    changed = place.endpoints.rotate(name, secret=secret, overlap_seconds=overlap * 3600, actor=place.actor)
     _print_secret(changed, secret, as_json=as_json)
 
 
@@ -140,7 +143,8 @@ def rotate(name: str, *, overlap: float, as_json: bool, data: Path | None) -> No
 @tells_errors
 def pause(name: str, *, data: Path | None) -> None:
     """Let an endpoint's events wait."""
-    click.echo(open_place(data).endpoints.pause(name).status.value)
+    place = open_place(data)
+    click.echo(place.endpoints.pause(name, actor=place.actor).status.value)
 
 
 @endpoint.command("resume")
@@ -149,7 +153,8 @@ def pause(name: str, *, data: Path | None) -> None:
 @tells_errors
 def resume(name: str, *, data: Path | None) -> None:
     """Send what has waited."""
-    click.echo(open_place(data).endpoints.resume(name).status.value)
+    place = open_place(data)
+    click.echo(place.endpoints.resume(name, actor=place.actor).status.value)
 
 
 @click.group()
@@ -164,7 +169,8 @@ def key() -> None:
 def add_key(name: str, *, data: Path | None) -> None:
     """Make an API key. Prints it, once; only its digest is kept."""
     made = f"pl_{secrets.token_urlsafe(32)}"
-    open_place(data).keys.add(name, made)
+    place = open_place(data)
+    place.keys.add(name, made, actor=place.actor)
     click.echo(made)
 
 
@@ -183,7 +189,8 @@ def list_keys(*, data: Path | None) -> None:
 @tells_errors
 def revoke_key(key_id: str, *, data: Path | None) -> None:
     """Let a key in no longer."""
-    open_place(data).keys.revoke(key_id)
+    place = open_place(data)
+    place.keys.revoke(key_id, actor=place.actor)
     click.echo("revoked")
 
 

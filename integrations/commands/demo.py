@@ -71,7 +71,7 @@ def _run(data: Path, console: Console) -> Sequence[Row]:
 def _subscribe(data: Path, url: str) -> str:
     secret = Secret.new(secrets.token_bytes).text
     place = open_place(data)
-    place.endpoints.add("demo", url, secret=secret)
+    place.endpoints.add("demo", url, secret=secret, actor=place.actor)
     place.database.close()
     return secret
 

@@ -73,7 +73,7 @@ def submit(
             "idempotency_key", "correlation_id") if asked[name] is not None}  # fmt: skip
     body |= {"images": references, "options": list(asked["options"])}
     body |= {"endpoints": list(asked["endpoints"])} if asked["endpoints"] else {}
-    job = place.jobs.submit(parse_request(body), submitter=SUBMITTER).job
+    job = place.jobs.submit(parse_request(body), submitter=SUBMITTER, actor=place.actor).job
     if not place.ring():
         click.echo(
             "pathlane: stored, but the broker does not answer; a worker's sweep will find it", err=True
@@ -91,7 +91,7 @@ def submit(
 @data_option
 @tells_errors
 def show(job_id: str, *, as_json: bool, data: Path | None) -> None:
-    """One job, with its reading and deliveries.
+    """One job, with its reading and deliveries. The audit keeps who was shown a reading.
 
     \b
     pathlane show job_01ARZ3NDEKTSV4RRFFQ69G5FAV --data .pathlane --json
@@ -106,7 +106,8 @@ def show(job_id: str, *, as_json: bool, data: Path | None) -> None:
 @tells_errors
 def cancel(job_id: str, *, data: Path | None) -> None:
     """Take a job back: a queued one at once, a running one within a step."""
-    job, _ = open_place(data).jobs.cancel(job_id)
+    place = open_place(data)
+    job, _ = place.jobs.cancel(job_id, actor=place.actor)
     click.echo(job.status.value if job.status.is_terminal else "cancelling")
 
 
@@ -157,7 +158,7 @@ def _wait_for(place: Place, job: Job, seconds: float) -> Job:
 
 
 def _print(place: Place, job: Job, *, as_json: bool) -> None:
-    reading = place.jobs.reading(job.id)
+    reading = place.jobs.hand_out(job.id, actor=place.actor)
     if as_json:
         print_json(job_document(job, reading, place.outbox.of_job(job.id)))
         return

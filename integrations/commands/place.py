@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import pwd
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from worker.errors import (
 )
 from worker.settings import Settings, SettingsError, embedded_environment, read_settings
 from worker.store import schema
+from worker.store.audit import Audit
 from worker.store.cases import Cases
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
@@ -67,6 +69,18 @@ class Place:
         return Keys(self.database)
 
     @property
+    def audit(self) -> Audit:
+        return Audit(self.database)
+
+    @property
+    def actor(self) -> str:
+        """As the audit names whoever typed this: the account that the kernel knows."""
+        try:
+            return f"cli:{pwd.getpwuid(os.getuid()).pw_name}"
+        except KeyError:
+            return f"cli:{os.getuid()}"
+
+    @property
     def workers(self) -> Workers:
         return Workers(self.database)
 
@@ -89,6 +103,7 @@ def open_place(data: Path | None) -> Place:
     if data is not None and not (data / "pathlane.db").exists():
         leave("there is no store in this folder; `pathlane up --data DIR` makes one", EX_CONFIG)
     database = Database(settings.store.database_url.get_secret_value())
+    click.get_current_context().call_on_close(database.close)
     schema.check(database)
     return Place(settings=settings, database=database)
 

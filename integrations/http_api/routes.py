@@ -34,26 +34,26 @@ def submit(
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
 ) -> dict[str, Any]:
     """202: stored, and it will end. 200: the same request had been accepted under this key before."""
-    submission = api.jobs.submit(_with_key(body, idempotency_key), submitter=asker)
+    request = _with_key(body, idempotency_key)
+    submission = api.jobs.submit(request, submitter=asker.name, actor=asker.actor)
     api.ring()
     response.headers["Location"] = f"/v1/jobs/{submission.job.id}"
     if not submission.is_new:
         response.status_code = HTTPStatus.OK
-    return _document(api, submission.job)
+    return _document(api, submission.job, asker)
 
 
 @router.get("/v1/jobs/{job_id}", summary="One job, with its reading and deliveries")
 def get(job_id: str, api: Parts, asker: Asker) -> dict[str, Any]:
-    del asker
-    return _document(api, api.jobs.get(job_id))
+    """Who is given a reading is written down first; while it cannot be, the answer is 503."""
+    return _document(api, api.jobs.get(job_id), asker)
 
 
 @router.post("/v1/jobs/{job_id}/cancel", status_code=HTTPStatus.ACCEPTED, summary="Take a job back")
 def cancel(job_id: str, api: Parts, asker: Asker) -> dict[str, Any]:
     """A queued job is cancelled at once, a running one within a step; an ended one stays as it is."""
-    del asker
-    job, _ = api.jobs.cancel(job_id)
-    return _document(api, job)
+    job, _ = api.jobs.cancel(job_id, actor=asker.actor)
+    return _document(api, job, asker)
 
 
 @router.post("/v1/uploads", status_code=HTTPStatus.CREATED, summary="Send the bytes of an image")
@@ -124,5 +124,6 @@ def _with_key(body: JobRequest, header: str | None) -> JobRequest:
     return body.model_copy(update={"idempotency_key": header})
 
 
-def _document(api: Api, job: Job) -> dict[str, Any]:
-    return job_document(job, api.jobs.reading(job.id), api.outbox.of_job(job.id))
+def _document(api: Api, job: Job, asker: Asker) -> dict[str, Any]:
+    deliveries = api.outbox.of_job(job.id)
+    return job_document(job, api.jobs.hand_out(job.id, actor=asker.actor), deliveries)

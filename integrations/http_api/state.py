@@ -11,7 +11,7 @@ from fastapi import Depends, Header, Request
 
 from worker.errors import NotAllowed
 from worker.store.jobs import Jobs
-from worker.store.keys import Keys
+from worker.store.keys import ApiKey, Keys
 from worker.store.outbox import Outbox
 
 
@@ -43,14 +43,14 @@ def api_of(request: Request) -> Api:
 def asker(
     api: Annotated[Api, Depends(api_of)],
     authorization: Annotated[str, Header(description="`Bearer` and an API key")] = "",
-) -> str:
-    """The name of the key that was shown. Raises NotAllowed."""
+) -> ApiKey:
+    """The key that was shown. Raises NotAllowed."""
     scheme, _, key = authorization.partition(" ")
-    name = api.keys.name_of(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
-    if name is None:
+    shown = api.keys.shown(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
+    if shown is None:
         raise NotAllowed
-    return name
+    return shown
 
 
 Parts = Annotated[Api, Depends(api_of)]
-Asker = Annotated[str, Depends(asker)]
+Asker = Annotated[ApiKey, Depends(asker)]

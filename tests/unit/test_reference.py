@@ -11,6 +11,9 @@ import worker.errors
 from integrations.http_api.problems import STATUSES
 from worker import settings
 from worker.errors import PathlaneError
+from worker.jobs.audit import Action
+from worker.store.tables import AuditRow
+from worker.store.verification import Kind
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -71,6 +74,12 @@ def test_the_page_is_what_the_code_says(name, page):
     if os.environ.get("PATHLANE_WRITE_REFERENCE"):
         file.write_text(page())
     assert file.read_text() == page()
+
+
+def test_the_page_of_the_audit_has_every_action_and_column():
+    page = (REFERENCE / "audit.md").read_text()
+    for word in (*Action, *AuditRow.__table__.columns.keys(), *Kind):
+        assert f"`{word}`" in page
 
 
 def test_every_setting_says_its_meaning():

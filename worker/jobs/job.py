@@ -62,6 +62,8 @@ class Job:
     finished_at: datetime | None
     error_code: str | None
     error_text: str | None
+    #: who holds its lease
+    worker_id: str | None = None
 
     @property
     def priority(self) -> Priority:

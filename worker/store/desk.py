@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection, Row, Table, or_, select, update
 from ulid import ULID
 
+from worker.jobs.audit import Action
 from worker.jobs.event import EndpointStatus
 from worker.jobs.job import Status
 from worker.jobs.order import (
@@ -29,12 +30,13 @@ from worker.jobs.order import (
     question_document,
 )
 from worker.jobs.request import ImageReference, JobRequest, Priority, Region, Style
+from worker.store.audit import audit, entry
 from worker.store.endpoints import endpoints
 from worker.store.instances import MOST_PICTURES, pictures
 from worker.store.jobs import cancel_job, job_row, jobs
 from worker.store.pending import Pending
 from worker.store.sealing import Seal
-from worker.store.tables import AskRow, AuditRow, CaseRow
+from worker.store.tables import AskRow, CaseRow
 
 #: accession numbers of test messages are no accession numbers of the lab's
 TEST_DOMAIN: Final = "test"
@@ -43,7 +45,6 @@ OPEN, WITHDRAWN, CLOSED = "open", "withdrawn", "closed"
 
 cases = cast("Table", CaseRow.__table__)
 asks = cast("Table", AskRow.__table__)
-audit = cast("Table", AuditRow.__table__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -73,6 +74,7 @@ class Desk:
     now: datetime
     pending: Pending
     _message_id: str = ""
+    _actor: str = ""
     #: cases that one query has looked for, None where there is none; what changes is taken out
     _looked_up: dict[Key, Row[Any] | None] = field(default_factory=dict)
     _made: list[str] = field(default_factory=list)
@@ -95,8 +97,8 @@ class Desk:
         for row in self.connection.execute(wanted.with_for_update()):
             self._looked_up[(row.domain, row.accession, row.slide)] = row
 
-    def take(self, order: Order, *, message_id: str) -> None:
-        self._message_id = message_id
+    def take(self, order: Order, *, message_id: str, actor: str) -> None:
+        self._message_id, self._actor = message_id, actor
         if order.verb is Verb.AVAILABLE:
             self._available(order)
         elif order.verb is Verb.REGISTERED and (order.accession or order.slide):
@@ -122,7 +124,7 @@ class Desk:
     def _renew_patient(self, order: Order) -> None:
         for case in self._patients_cases(order):
             self._rewrite(case, replace(self._order(case), patient=order.patient), {})
-            self._note(case.id, "patient updated", {})
+            self._note(Action.PATIENT_UPDATED, case.id)
 
     def _patients_cases(self, order: Order) -> Sequence[Row[Any]]:
         digest = self._patient_digest(order)
@@ -155,7 +157,7 @@ class Desk:
             "status": status, "generation": 0, "created_at": self.now,
         }  # fmt: skip
         self.pending.add(cases, new)
-        self._note(case.id, "registered", {})
+        self._note(Action.REGISTERED, case.id)
         return case
 
     def _look(self, key: Key) -> Row[Any] | None:
@@ -169,7 +171,7 @@ class Desk:
     def _available(self, order: Order) -> None:
         case = self._register(order)
         if case.status == CLOSED:
-            self._note(case.id, "image of a closed case", {})
+            self._note(Action.IMAGE_OF_CLOSED, case.id)
             return
         if case.status == WITHDRAWN:
             self.connection.execute(update(cases).where(cases.c.id == case.id).values(status=OPEN))
@@ -183,7 +185,7 @@ class Desk:
             return
         images = case.order.images or self._pictures_of(case.order.series_uid)
         ask_id = row.id if row is not None else self._next_ask()
-        job_id = self._submit(ask_id, case.order, question, images) if images else None
+        job_id = self._submit(ask_id, case, question, images) if images else None
         if row is not None:
             self.pending.write()
             self.connection.execute(update(asks).where(asks.c.id == ask_id).values(job_id=job_id))
@@ -196,7 +198,7 @@ class Desk:
             "question": question_document(question), "created_at": self.now,
         }  # fmt: skip
         self.pending.add(asks, new)
-        self._note(case.id, "asked", {"ask": ask_id, "job": job_id, "rule": question.rule})
+        self._note(Action.ASKED, case.id, {"ask": ask_id, "rule": question.rule}, job_id=job_id)
 
     def _next_ask(self) -> str:
         """Greater than the one before it, within one millisecond too: the newest ask of a question counts."""
@@ -216,8 +218,8 @@ class Desk:
             self._pictures[series_uid] = pictures(self.connection, series_uid)
         return self._pictures[series_uid]
 
-    def _submit(self, ask_id: str, order: Order, question: Question, images: Sequence[str]) -> str:
-        priority = min(order.priority, question.priority, key=lambda p: p.level)
+    def _submit(self, ask_id: str, case: _Case, question: Question, images: Sequence[str]) -> str:
+        priority = min(case.order.priority, question.priority, key=lambda p: p.level)
         request = JobRequest(
             images=_references(images, question), question=question.text, options=question.options,
             style=Style(question.style), priority=Priority(priority), correlation_id=ask_id,
@@ -227,6 +229,7 @@ class Desk:
         )  # fmt: skip
         row = job_row(request, submitter=SUBMITTER) | {"created_at": self.now, "not_before": self.now}
         self.pending.add(jobs, row)
+        self._note(Action.SUBMITTED, case.id, job_id=row["id"])
         self._made.append(row["id"])
         return str(row["id"])
 
@@ -265,13 +268,13 @@ class Desk:
             .where(asks.c.case_id == case.id, jobs.c.status.in_([Status.QUEUED, Status.RUNNING]))
         )
         for job_id in self.connection.execute(open_jobs).scalars().all():
-            _, told = cancel_job(self.connection, job_id, public_url=self.public_url)
+            _, told = cancel_job(self.connection, job_id, public_url=self.public_url, actor=self._actor)
             self._told.extend(told)
         self.connection.execute(
             update(cases).where(cases.c.id == case.id)
             .values(status=status, generation=cases.c.generation + 1, updated_at=self.now)
         )  # fmt: skip
-        self._note(case.id, status, {})
+        self._note(Action(status), case.id)
 
     def _merge(self, order: Order) -> None:
         merge = order.merge
@@ -296,7 +299,7 @@ class Desk:
         if order.patient is not None and order.patient.id == merge.survivor:
             patient = order.patient
         self._rewrite(case, replace(known, patient=patient), {})
-        self._note(case.id, "patient merged", {"prior": merge.prior, "survivor": merge.survivor})
+        self._note(Action.PATIENT_MERGED, case.id, {"prior": merge.prior, "survivor": merge.survivor})
 
     def _new_accession(self, case: Row[Any], survivor: str) -> None:
         """The slide moves to the other accession; where that has a slide of this name, its questions move."""
@@ -308,8 +311,8 @@ class Desk:
         else:
             self.connection.execute(update(asks).where(asks.c.case_id == case.id).values(case_id=other))
             self._void(case, CLOSED)
-            self._note(other, "questions moved here", {"from": case.id})
-        self._note(case.id, "accession merged", {"prior": case.accession, "survivor": survivor})
+            self._note(Action.QUESTIONS_MOVED, other, {"from": case.id})
+        self._note(Action.ACCESSION_MERGED, case.id, {"prior": case.accession, "survivor": survivor})
 
     def _rewrite(self, case: Row[Any], order: Order, values: dict[str, Any]) -> None:
         sealed = self.seal.close_json(order_document(order))
@@ -336,11 +339,19 @@ class Desk:
             return ""
         return self.seal.digest(_domain(order), order.patient.id, order.patient.authority)
 
-    def _note(self, case_id: str, what: str, details: dict[str, Any]) -> None:
-        self.pending.add(audit, {
-            "id": f"audit_{ULID()}", "at": self.now, "case_id": case_id, "message_id": self._message_id,
-            "what": what, "sealed": self.seal.close_json(details),
-        })  # fmt: skip
+    def _note(
+        self,
+        action: Action,
+        case_id: str,
+        details: dict[str, Any] | None = None,
+        *,
+        job_id: str | None = None,
+    ) -> None:
+        row = entry(
+            action, actor=self._actor, case_id=case_id, message_id=self._message_id, job_id=job_id,
+            sealed=self.seal.close_json(details) if details else None,
+        )  # fmt: skip
+        self.pending.add(audit, row | {"at": self.now})
 
 
 def _domain(order: Order) -> str:

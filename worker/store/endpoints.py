@@ -16,7 +16,9 @@ from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
 from worker.errors import InvalidRequest, UnknownEndpoint
+from worker.jobs.audit import UNNAMED, Action
 from worker.jobs.event import Endpoint, EndpointStatus, EventType, Payload
+from worker.store.audit import note
 from worker.store.session import Database, clock
 from worker.store.tables import EndpointRow
 
@@ -35,7 +37,7 @@ class Endpoints:
 
     def add(
         self, name: str, url: str, *, secret: str, event_types: Sequence[EventType] = tuple(EventType),
-        payload: Payload = Payload.THIN,
+        payload: Payload = Payload.THIN, actor: str = UNNAMED,
     ) -> Endpoint:  # fmt: skip
         """Raises InvalidRequest: a name that is taken, no address, a full payload without encryption."""
         address = urlsplit(url)
@@ -50,9 +52,9 @@ class Endpoints:
         }  # fmt: skip
         try:
             with self._database.write() as connection:
-                return endpoint_of(
-                    connection.execute(insert(endpoints).values(row).returning(endpoints)).one()
-                )
+                added = connection.execute(insert(endpoints).values(row).returning(endpoints)).one()
+                note(connection, Action.ENDPOINT_ADDED, actor=actor, subject_id=added.id)
+                return endpoint_of(added)
         except IntegrityError:
             raise InvalidRequest((("name", "is taken by another endpoint"),)) from None
 
@@ -62,26 +64,28 @@ class Endpoints:
             rows = connection.execute(select(endpoints).order_by(endpoints.c.created_at))
             return [endpoint_of(row, now) for row in rows]
 
-    def rotate(self, name: str, *, secret: str, overlap_seconds: float) -> Endpoint:
+    def rotate(self, name: str, *, secret: str, overlap_seconds: float, actor: str = UNNAMED) -> Endpoint:
         """Sign with `secret` from now on, and with the old one too for `overlap_seconds`."""
         return self._change(
-            name, secret=secret, previous_secret=endpoints.c.secret, previous_until=clock(overlap_seconds)
-        )
+            name, Action.ENDPOINT_ROTATED, actor,
+            secret=secret, previous_secret=endpoints.c.secret, previous_until=clock(overlap_seconds),
+        )  # fmt: skip
 
-    def pause(self, name: str) -> Endpoint:
+    def pause(self, name: str, *, actor: str = UNNAMED) -> Endpoint:
         """Deliveries wait from now on."""
-        return self._change(name, status=EndpointStatus.PAUSED)
+        return self._change(name, Action.ENDPOINT_PAUSED, actor, status=EndpointStatus.PAUSED)
 
-    def resume(self, name: str) -> Endpoint:
-        return self._change(name, status=EndpointStatus.ACTIVE)
+    def resume(self, name: str, *, actor: str = UNNAMED) -> Endpoint:
+        return self._change(name, Action.ENDPOINT_RESUMED, actor, status=EndpointStatus.ACTIVE)
 
-    def _change(self, name: str, **values: Any) -> Endpoint:
+    def _change(self, name: str, action: Action, actor: str, **values: Any) -> Endpoint:
         named = or_(endpoints.c.name == name, endpoints.c.id == name)
         change = update(endpoints).where(named).values(**values).returning(endpoints)
         with self._database.write() as connection:
             row = connection.execute(change).one_or_none()
             if row is None:
                 raise UnknownEndpoint
+            note(connection, action, actor=actor, subject_id=row.id)
             return endpoint_of(row, connection.execute(select(clock())).scalar_one())
 
 

@@ -19,8 +19,9 @@ from ulid import ULID
 
 from worker.jobs.order import Channel, Order, Question, Verb
 from worker.jobs.request import Priority
+from worker.store.audit import audit
 from worker.store.backlog import Backlog
-from worker.store.desk import Desk, asks, audit, cases
+from worker.store.desk import Desk, asks, cases
 from worker.store.jobs import jobs
 from worker.store.pending import Pending
 from worker.store.sealing import Seal
@@ -59,6 +60,11 @@ class Arrival:
     @property
     def key(self) -> Key:
         return (self.channel.value, self.application, self.facility, self.control_id)
+
+    @property
+    def actor(self) -> str:
+        """As the audit names it."""
+        return f"{self.channel.value}:{self.application}"
 
     @property
     def digest(self) -> str:
@@ -125,7 +131,7 @@ class Intake:
             row = self._row(arrival, now)
             desk.pending.add(messages, row)
             for order in arrival.orders:
-                desk.take(order, message_id=row["id"])
+                desk.take(order, message_id=row["id"], actor=arrival.actor)
             made, told = desk.given()
             receipts.append(Receipt(taken=Taken.NEW, jobs=made, deliveries=told))
         desk.pending.write()

@@ -1,14 +1,14 @@
 """Jobs in the database: submit, claim, renew, finish, fail, cancel, sweep.
 
-In: requests, readings, errors. Out: Job values, and what is to be rung. Every write after a claim is
-fenced by the attempt number: a worker that was given up changes nothing (LeaseLost).
+In: requests, readings, errors. Out: Job values, what is to be rung, rows of the audit. Every write after a
+claim is fenced by the attempt number: a worker that was given up changes nothing (LeaseLost).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -24,19 +24,22 @@ from worker.errors import (
     NotFound,
     PathlaneError,
 )
+from worker.jobs.audit import END_OF, SWEEP, UNNAMED, Action
 from worker.jobs.job import ATTEMPTS_ALLOWED, Job, Status, backoff
-from worker.jobs.reading import PatchRecord, Provenance, Reading, ReadingOutcome
+from worker.jobs.reading import Reading, ReadingOutcome
 from worker.jobs.request import JobRequest, Priority
 from worker.store import outbox
+from worker.store.audit import Audit, note
 from worker.store.backlog import Backlog
+from worker.store.readings import reading_of, readings
+from worker.store.readings import reading_row as _reading_row
 from worker.store.session import Database, clock
-from worker.store.tables import JobRow, ReadingRow, stands
+from worker.store.tables import JobRow, stands
 
 FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 LIFTED = Priority.URGENT.level
 
 jobs = cast("Table", JobRow.__table__)
-readings = cast("Table", ReadingRow.__table__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +73,13 @@ class Jobs:
         self._public_url = public_url
         self._chance = chance
 
-    def submit(self, request: JobRequest, *, submitter: str, is_limited: bool = True) -> Submission:
+    def submit(
+        self, request: JobRequest, *, submitter: str, actor: str = "", is_limited: bool = True
+    ) -> Submission:
         """Store a request as QUEUED. The same key and request again give the same job, also in a full queue.
 
         Raises IdempotencyConflict, InvalidRequest (a due time in the past), UnknownEndpoint, and QueueFull
-        unless `is_limited` is False.
+        unless `is_limited` is False. The audit names `actor`, or else the submitter.
         """
         try:
             with self._database.write() as connection:
@@ -83,7 +88,9 @@ class Jobs:
                     return known
                 if is_limited:
                     self._backlog.admit(connection, request.priority)
-                return Submission(job=insert_job(connection, request, submitter=submitter), is_new=True)
+                job = insert_job(connection, request, submitter=submitter)
+                note(connection, Action.SUBMITTED, actor=actor or submitter, job_id=job.id)
+                return Submission(job=job, is_new=True)
         except IntegrityError:
             # Somebody else committed the same key between our look and our insert.
             with self._database.read() as connection:
@@ -127,6 +134,9 @@ class Jobs:
         )
         with self._database.write() as connection:
             row = connection.execute(taken).one_or_none()
+            if row is not None:
+                actor = f"worker:{worker_id}"
+                note(connection, Action.CLAIMED, actor=actor, job_id=row.id, attempt=row.attempt)
         return None if row is None else _job(row)
 
     def renew(self, attempts: Sequence[tuple[str, int]], *, lease_seconds: float) -> dict[str, bool]:
@@ -170,7 +180,7 @@ class Jobs:
         with self._database.write() as connection:
             if error.retryable and job.attempt < ATTEMPTS_ALLOWED:
                 wait = backoff(job.attempt, self._chance()).total_seconds()
-                _requeue(connection, job, wait=wait, alone=job.alone)
+                _requeue(connection, job, wait=wait, alone=job.alone, code=error.code)
                 return []
             ended = _end(connection, job, Status.FAILED, error)
             return outbox.tell(connection, ended, None, public_url=self._public_url)
@@ -189,6 +199,7 @@ class Jobs:
             ).one_or_none()  # fmt: skip
             if row is None:
                 raise LeaseLost
+            note(connection, Action.RELEASED, actor=_holder(job), job_id=job.id, attempt=job.attempt)
 
     def suspect(self, job: Job) -> Status:
         """As if the lease had run out now: tried again alone, or poison, or cancelled. Raises LeaseLost."""
@@ -197,15 +208,15 @@ class Jobs:
             row = connection.execute(held).one_or_none()
             if row is None:
                 raise LeaseLost
-            return self._give_up(connection, _job(row))
+            return self._give_up(connection, _job(row), actor=_holder(job))
 
-    def cancel(self, job_id: str) -> tuple[Job, list[str]]:
+    def cancel(self, job_id: str, *, actor: str = UNNAMED) -> tuple[Job, list[str]]:
         """A queued job is CANCELLED at once; a running one is marked and its worker stops it.
 
         A job that has ended stays as it is. Raises NotFound.
         """
         with self._database.write() as connection:
-            return cancel_job(connection, job_id, public_url=self._public_url)
+            return cancel_job(connection, job_id, public_url=self._public_url, actor=actor)
 
     def sweep(self, *, patience_seconds: float, limit: int = 500) -> Sweep:
         """Return jobs whose lease ran out, fail poison, lift routine jobs that waited too long."""
@@ -231,17 +242,17 @@ class Jobs:
                 waiting=waiting.scalar_one(),
             )
 
-    def _give_up(self, connection: Connection, job: Job) -> Status:
+    def _give_up(self, connection: Connection, job: Job, *, actor: str = SWEEP) -> Status:
         """The lease of `job` ran out: cancelled if that was asked for, else tried again alone, or poison.
 
         At once: it has waited for a whole lease already, and what it may do to a worker the attempts bound.
         """
         if not job.cancel_requested and job.attempt < ATTEMPTS_ALLOWED:
-            _requeue(connection, job, wait=0, alone=True)
+            _requeue(connection, job, wait=0, alone=True, actor=actor)
             return Status.QUEUED
         status = Status.CANCELLED if job.cancel_requested else Status.FAILED
         error = None if job.cancel_requested else AttemptsExhausted()
-        ended = _end(connection, job, status, error)
+        ended = _end(connection, job, status, error, actor=actor)
         outbox.tell(connection, ended, None, public_url=self._public_url)
         return status
 
@@ -258,6 +269,16 @@ class Jobs:
             row = connection.execute(select(readings).where(readings.c.job_id == job_id)).one_or_none()
         return None if row is None else reading_of(row)
 
+    def hand_out(self, job_id: str, *, actor: str = UNNAMED) -> Reading | None:
+        """The reading, for somebody outside: who gets it is written down first.
+
+        Raises StoreUnavailable when it cannot be: then nobody gets it.
+        """
+        reading = self.reading(job_id)
+        if reading is not None:
+            Audit(self._database).hand_out([job_id], actor=actor)
+        return reading
+
     def depth(self) -> dict[str, int]:
         """Queued and running jobs: `stat`, `urgent`, `routine` as they were asked for, and `running`."""
         priority = jobs.c.request["priority"].as_string()
@@ -272,11 +293,10 @@ class Jobs:
 
 def insert_job(connection: Connection, request: JobRequest, *, submitter: str) -> Job:
     """A QUEUED job, inside the caller's transaction. Raises InvalidRequest, UnknownEndpoint."""
-    now = connection.execute(select(clock())).scalar_one()
-    if request.due_at is not None and request.due_at <= now:
+    if request.due_at is not None and request.due_at <= connection.execute(select(clock())).scalar_one():
         raise InvalidRequest((("due_at", "lies in the past"),))
     outbox.check_endpoints(connection, request.endpoints)
-    row = job_row(request, submitter=submitter) | {"created_at": now, "not_before": now}
+    row = job_row(request, submitter=submitter) | {"created_at": clock(), "not_before": clock()}
     return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
 
 
@@ -290,23 +310,24 @@ def job_row(request: JobRequest, *, submitter: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def cancel_job(connection: Connection, job_id: str, *, public_url: str) -> tuple[Job, list[str]]:
+def cancel_job(connection: Connection, job_id: str, *, public_url: str, actor: str) -> tuple[Job, list[str]]:
     """`Jobs.cancel`, inside the caller's transaction."""
     row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
     if row is None:
         raise NotFound
     job = _job(row)
     if job.status is Status.QUEUED:
-        ended = _end(connection, job, Status.CANCELLED, expect=Status.QUEUED)
+        ended = _end(connection, job, Status.CANCELLED, expect=Status.QUEUED, actor=actor)
         return ended, outbox.tell(connection, ended, None, public_url=public_url)
     if job.status is Status.RUNNING:
         connection.execute(update(jobs).where(jobs.c.id == job_id).values(cancel_requested=True))
+        note(connection, Action.CANCEL_ASKED, actor=actor, job_id=job_id, attempt=job.attempt)
     return job, []
 
 
 def _end(
     connection: Connection, job: Job, status: Status, error: PathlaneError | None = None,
-    *, expect: Status = Status.RUNNING,
+    *, expect: Status = Status.RUNNING, actor: str = "",
 ) -> Job:  # fmt: skip
     row = connection.execute(
         update(jobs)
@@ -317,10 +338,14 @@ def _end(
     ).one_or_none()
     if row is None:
         raise LeaseLost
+    about = {"job_id": job.id, "attempt": job.attempt, "code": row.error_code}
+    note(connection, END_OF[status], actor=actor or _holder(job), **about)
     return _job(row)
 
 
-def _requeue(connection: Connection, job: Job, *, wait: float, alone: bool) -> None:
+def _requeue(
+    connection: Connection, job: Job, *, wait: float, alone: bool, actor: str = "", code: str | None = None
+) -> None:
     """Back to the queue, to be claimed in `wait` seconds at the soonest. Raises LeaseLost."""
     row = connection.execute(
         update(jobs).where(*_held(job.id, job.attempt))
@@ -329,6 +354,12 @@ def _requeue(connection: Connection, job: Job, *, wait: float, alone: bool) -> N
     ).one_or_none()  # fmt: skip
     if row is None:
         raise LeaseLost
+    about = {"job_id": job.id, "attempt": job.attempt, "code": code}
+    note(connection, Action.RETURNED, actor=actor or _holder(job), **about)
+
+
+def _holder(job: Job) -> str:
+    return f"worker:{job.worker_id or UNNAMED}"
 
 
 def _held(job_id: str, attempt: int) -> tuple[Any, ...]:
@@ -353,22 +384,5 @@ def _job(row: Row[Any]) -> Job:
         finished_at=row.finished_at,
         error_code=row.error_code,
         error_text=row.error_text,
+        worker_id=row.worker_id,
     )
-
-
-def _reading_row(job: Job, reading: Reading) -> dict[str, Any]:
-    columns = asdict(reading) | {"outcome": reading.outcome.value}
-    return columns | {"job_id": job.id, "attempt": job.attempt, "created_at": clock()}
-
-
-def reading_of(row: Row[Any]) -> Reading:
-    columns = {name: getattr(row, name) for name in Reading.__dataclass_fields__}
-    provenance = dict(row.provenance)
-    patches = tuple(PatchRecord(**_tuples(patch)) for patch in provenance.pop("patches"))
-    reading = Reading(**columns | {"provenance": Provenance(**provenance, patches=patches)})
-    return replace(reading, outcome=ReadingOutcome(reading.outcome))
-
-
-def _tuples(patch: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in patch.items()}

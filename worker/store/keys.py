@@ -1,6 +1,6 @@
 """API keys: who may submit and read. Only digests are kept.
 
-In: a name, or a key somebody showed. Out: a new key (once), or the name it belongs to.
+In: a name, or a key somebody showed. Out: a new key (once), or whose it is.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import Row, Table, insert, select, update
 from ulid import ULID
 
 from worker.errors import NotFound
+from worker.jobs.audit import UNNAMED, Action
+from worker.store.audit import note
 from worker.store.session import Database, clock
 from worker.store.tables import ApiKeyRow
 
@@ -27,48 +29,54 @@ class ApiKey:
     created_at: datetime
     revoked_at: datetime | None
 
+    @property
+    def actor(self) -> str:
+        """As the audit names it: several keys may have one name."""
+        return f"key:{self.name}:{self.id}"
+
 
 class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, name: str, key: str) -> ApiKey:
+    def add(self, name: str, key: str, *, actor: str = UNNAMED) -> ApiKey:
         """Let `key` in from now on, as `name`. Adding the same key again changes nothing."""
         row = {"id": f"key_{ULID()}", "name": name, "digest": _digest(key), "created_at": clock()}
         with self._database.write() as connection:
             known = connection.execute(
                 select(api_keys).where(api_keys.c.digest == row["digest"])
             ).one_or_none()
-            found = known or connection.execute(insert(api_keys).values(row).returning(api_keys)).one()
-            return ApiKey(
-                id=found.id, name=found.name, created_at=found.created_at, revoked_at=found.revoked_at
-            )
+            if known is not None:
+                return _api_key(known)
+            note(connection, Action.KEY_ADDED, actor=actor, subject_id=row["id"])
+            return _api_key(connection.execute(insert(api_keys).values(row).returning(api_keys)).one())
 
-    def name_of(self, key: str) -> str | None:
-        """Whose key this is; None for an unknown or revoked one.
+    def shown(self, key: str) -> ApiKey | None:
+        """The key that somebody showed; None for an unknown or revoked one.
 
         The look-up is by the digest of 256 random bits, so its timing tells nothing about a key.
         """
-        query = select(api_keys.c.name).where(
-            api_keys.c.digest == _digest(key), api_keys.c.revoked_at.is_(None)
-        )
+        query = select(api_keys).where(api_keys.c.digest == _digest(key), api_keys.c.revoked_at.is_(None))
         with self._database.read() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _api_key(row)
 
     def all(self) -> list[ApiKey]:
         query = select(api_keys).order_by(api_keys.c.created_at)
         with self._database.read() as connection:
-            return [
-                ApiKey(id=row.id, name=row.name, created_at=row.created_at, revoked_at=row.revoked_at)
-                for row in connection.execute(query)
-            ]
+            return [_api_key(row) for row in connection.execute(query)]
 
-    def revoke(self, key_id: str) -> None:
+    def revoke(self, key_id: str, *, actor: str = UNNAMED) -> None:
         """Raises NotFound."""
         revoked = update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=clock())
         with self._database.write() as connection:
             if connection.execute(revoked.returning(api_keys.c.id)).one_or_none() is None:
                 raise NotFound
+            note(connection, Action.KEY_REVOKED, actor=actor, subject_id=key_id)
+
+
+def _api_key(row: Row[Any]) -> ApiKey:
+    return ApiKey(id=row.id, name=row.name, created_at=row.created_at, revoked_at=row.revoked_at)
 
 
 def _digest(key: str) -> str:

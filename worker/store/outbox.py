@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, Select, Table, case, func, insert, or_, 
 from ulid import ULID
 
 from worker.errors import LeaseLost, NotFound, UnknownEndpoint
+from worker.jobs.audit import COURIER, UNNAMED, Action
 from worker.jobs.event import (
     EVENT_OF,
     Delivery,
@@ -26,6 +27,7 @@ from worker.jobs.event import (
 )
 from worker.jobs.job import Job
 from worker.jobs.reading import Reading
+from worker.store.audit import entry, note, note_all
 from worker.store.endpoints import endpoint_of, endpoints
 from worker.store.session import Database, clock
 from worker.store.tables import DeliveryRow, stands
@@ -63,15 +65,16 @@ def tell(connection: Connection, job: Job, reading: Reading | None, *, public_ur
     """Write one delivery for each endpoint that `job`'s end concerns; gives their ids."""
     event_type = EVENT_OF[job.status]
     told = []
-    now = connection.execute(select(clock())).scalar_one()
-    for row in connection.execute(_subscribers(job.request.endpoints)).all():
+    subscribers = _subscribers(job.request.endpoints).add_columns(clock().label("now"))
+    for row in connection.execute(subscribers).all():
         endpoint = endpoint_of(row)
         if event_type not in endpoint.event_types:
             continue
-        body = event_body(job, reading, at=now, base_url=public_url, payload=endpoint.payload)
+        body = event_body(job, reading, at=row.now, base_url=public_url, payload=endpoint.payload)
         delivery = {
             "id": f"msg_{ULID()}", "job_id": job.id, "endpoint_id": endpoint.id, "event_type": event_type,
-            "body": body, "status": DeliveryStatus.PENDING, "attempt": 0, "next_at": now, "created_at": now,
+            "body": body, "status": DeliveryStatus.PENDING, "attempt": 0,
+            "next_at": row.now, "created_at": row.now,
         }  # fmt: skip
         connection.execute(insert(deliveries).values(delivery))
         told.append(str(delivery["id"]))
@@ -137,32 +140,38 @@ class Outbox:
             if outcome.status is DeliveryStatus.GONE:
                 gone = update(endpoints).where(endpoints.c.id == delivery.endpoint.id)
                 connection.execute(gone.values(status=EndpointStatus.GONE))
+            _note_outcome(connection, delivery, outcome)
 
-    def replay(self, delivery_id: str) -> None:
+    def replay(self, delivery_id: str, *, actor: str = UNNAMED) -> None:
         """Send again, under the same id, from the first attempt. Raises NotFound."""
         with self._database.write() as connection:
-            self._replay(connection, deliveries.c.id == delivery_id)
+            self._replay(connection, deliveries.c.id == delivery_id, actor)
 
-    def replay_failed(self, *, since: datetime) -> int:
+    def replay_failed(self, *, since: datetime, actor: str = UNNAMED) -> int:
         """Send again everything created since then that was never delivered; gives how many."""
         failed = deliveries.c.status.in_([DeliveryStatus.EXHAUSTED, DeliveryStatus.GONE])
         with self._database.write() as connection:
             try:
-                return self._replay(connection, failed & (deliveries.c.created_at >= since))
+                return self._replay(connection, failed & (deliveries.c.created_at >= since), actor)
             except NotFound:
                 return 0
 
-    def _replay(self, connection: Connection, which: Any) -> int:
+    def _replay(self, connection: Connection, which: Any, actor: str) -> int:
         again = update(deliveries).where(which).values(
             status=DeliveryStatus.PENDING, attempt=0, next_at=clock(), lease_until=None,
             delivered_at=None, http_status=None, reason=None,
-        ).returning(deliveries.c.endpoint_id)  # fmt: skip
-        to = list(connection.execute(again).scalars())
-        if not to:
+        ).returning(deliveries.c.id, deliveries.c.job_id, deliveries.c.endpoint_id)  # fmt: skip
+        rows = connection.execute(again).all()
+        if not rows:
             raise NotFound
+        note_all(connection, [
+            entry(Action.REPLAYED, actor=actor, delivery_id=id_, job_id=job_id, subject_id=endpoint_id)
+            for id_, job_id, endpoint_id in rows
+        ])  # fmt: skip
+        to = {row.endpoint_id for row in rows}
         revived = update(endpoints).where(endpoints.c.id.in_(to), endpoints.c.status == EndpointStatus.GONE)
         connection.execute(revived.values(status=EndpointStatus.ACTIVE))
-        return len(to)
+        return len(rows)
 
     def of_job(self, job_id: str) -> list[DeliveryState]:
         query = select(deliveries, endpoints.c.name).join(endpoints).where(deliveries.c.job_id == job_id)
@@ -180,6 +189,17 @@ class Outbox:
         with self._database.read() as connection:
             row = connection.execute(query).one()
         return dict(zip(("due", "failing", "exhausted"), map(int, row), strict=True))
+
+
+def _note_outcome(connection: Connection, delivery: Delivery, outcome: Outcome) -> None:
+    """Attempts that are tried again are no news."""
+    if outcome.status is DeliveryStatus.PENDING:
+        return
+    action = Action.DELIVERED if outcome.status is DeliveryStatus.DELIVERED else Action.GIVEN_UP
+    note(
+        connection, action, actor=COURIER, job_id=delivery.job_id, delivery_id=delivery.id,
+        subject_id=delivery.endpoint.id, attempt=delivery.attempt, code=outcome.reason or None,
+    )  # fmt: skip
 
 
 def _claimable() -> tuple[Any, ...]:

@@ -119,9 +119,9 @@ class Database:
             yield connection
 
     @contextmanager
-    def patiently(self) -> Iterator[Connection]:
-        """As `write`, for what may take minutes: no answer is waited for in vain, only long."""
-        with self.write() as connection:
+    def patiently(self, *, reads_only: bool = False) -> Iterator[Connection]:
+        """As `write` or `read`, for what may take minutes: no answer is waited for in vain, only long."""
+        with self.read() if reads_only else self.write() as connection:
             if self.is_sqlite:
                 yield connection
                 return

@@ -2,8 +2,9 @@
 
 Only ids and enumerated words are indexed. Text of a case stands in `jobs.request` and `readings`, and
 nowhere else; `deliveries.body` has it only for endpoints that ask for the full payload. What a hospital's
-system sent, and who the patient is, stands sealed (`worker.store.sealing`) in `messages.sealed` and
-`cases.sealed`; accession numbers and slide ids are plain, because they are what is looked for.
+system sent, and who the patient is, stands sealed (`worker.store.sealing`) in `messages.sealed`,
+`cases.sealed` and `audit.sealed`; accession numbers and slide ids are plain, because they are what is looked
+for.
 """
 
 from __future__ import annotations
@@ -264,15 +265,48 @@ class BookmarkRow(Base):
 
 
 class AuditRow(Base):
-    """What happened to a case, and when. Rows are added and never changed."""
+    """Who did what, and when. Rows are added and never changed; triggers refuse it (migrations/0003).
+
+    There are no foreign keys: the record outlives what it tells of.
+    """
 
     __tablename__ = "audit"
-    __table_args__ = (Index("ix_audit_case", "case_id"),)
+    __table_args__ = (
+        Index("ix_audit_at", "at"),
+        _partial_index("ix_audit_job", "job_id", where="job_id IS NOT NULL"),
+        _partial_index("ix_audit_case", "case_id", where="case_id IS NOT NULL"),
+        _partial_index("ix_audit_unchained", "at", "id", where="seq IS NULL"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     at: Mapped[datetime]
-    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
+    #: `key:NAME:ID`, `worker:ID`, `cli:ACCOUNT`, `hl7:APPLICATION`, `courier` ...
+    actor: Mapped[str]
+    #: a word of `worker.jobs.audit.Action`
+    action: Mapped[str]
+    job_id: Mapped[str | None]
+    case_id: Mapped[str | None]
+    delivery_id: Mapped[str | None]
+    #: the hospital's message that brought it about
     message_id: Mapped[str | None]
-    what: Mapped[str]
-    #: earlier and later values, sealed
-    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    #: the endpoint or the API key it is about
+    subject_id: Mapped[str | None]
+    attempt: Mapped[int | None] = mapped_column(SmallInteger)
+    #: an error's code, or why a delivery was given up
+    code: Mapped[str | None]
+    #: earlier and later values of a case, sealed
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: its place in the chain, from 1; none until it is chained
+    seq: Mapped[int | None] = mapped_column(BigInteger, unique=True)
+    #: SHA-256 of the digest before it and of this row (`worker.jobs.audit.digest_of`)
+    digest: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class AuditHeadRow(Base):
+    """The chain's last row: one row, which whoever chains holds locked. It only goes up."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[bytes] = mapped_column(LargeBinary)

@@ -1,6 +1,8 @@
 """The submission API over a real store on both databases; the broker is a flag that says whether it was rung."""
 
+import dataclasses
 import hashlib
+from datetime import UTC, datetime
 
 import pytest
 from fastapi.testclient import TestClient
@@ -8,13 +10,15 @@ from fastapi.testclient import TestClient
 from integrations.http_api.app import create_app
 from integrations.http_api.state import Api
 from tests.builders import a_reading
-from worker.errors import BrokerUnavailable
+from worker.errors import BrokerUnavailable, StoreUnavailable
 from worker.jobs.event import Payload
 from worker.store import schema
+from worker.store.audit import Audit
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.outbox import Outbox
+from worker.store.session import Database
 
 KEY = "pl_test"
 BODY = {"images": [{"reference": "upload:sha256-" + "0" * 64}], "question": "Which stain is shown?"}
@@ -176,8 +180,6 @@ def test_the_probes_say_how_it_is_and_why(client, api):
 
 
 def test_a_broker_that_is_down_does_not_lose_or_refuse_a_job(database, api):
-    import dataclasses
-
     deaf = dataclasses.replace(api, ring=lambda: False)
     with TestClient(create_app(deaf), headers={"authorization": f"Bearer {KEY}"}) as client:
         job_id = client.post("/v1/jobs", json=BODY).json()["id"]
@@ -187,3 +189,45 @@ def test_a_broker_that_is_down_does_not_lose_or_refuse_a_job(database, api):
 def test_the_description_names_every_field_of_a_request(client):
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     assert {"images", "question", "options", "priority", "due_at"} <= set(schemas["JobRequest"]["properties"])
+
+
+def said(database):
+    return [(one.action, one.actor) for one in Audit(database).since(datetime(2000, 1, 1, tzinfo=UTC))]
+
+
+def test_who_asked_cancelled_and_read_is_written_down_with_the_key(client, api, database):
+    me = f"key:lab:{api.keys.all()[0].id}"
+    read, taken_back = (client.post("/v1/jobs", json=BODY).json()["id"] for _ in range(2))
+    client.post(f"/v1/jobs/{taken_back}/cancel")
+    client.get(f"/v1/jobs/{read}")
+    assert said(database)[1:] == [("submitted", me), ("submitted", me), ("cancelled", me)], (
+        "nothing to read yet"
+    )
+    api.jobs.finish(api.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
+    client.get(f"/v1/jobs/{read}")
+    client.post(f"/v1/jobs/{read}/cancel")
+    assert said(database)[-2:] == [("read", me)] * 2, "a cancellation too late answers with the reading"
+
+
+def test_the_same_request_again_reads_its_answer(client, api, database):
+    client.post("/v1/jobs", json=BODY, headers={"Idempotency-Key": "k"})
+    api.jobs.finish(api.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
+    assert client.post("/v1/jobs", json=BODY, headers={"Idempotency-Key": "k"}).json()["reading"]
+    assert [action for action, _ in said(database)][-1] == "read"
+
+
+def test_a_reading_is_not_handed_out_unless_that_can_be_written_down(client, api, database):
+    job_id = client.post("/v1/jobs", json=BODY).json()["id"]
+    api.jobs.finish(api.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
+
+    class ReadOnly(Database):
+        def write(self):
+            raise StoreUnavailable
+
+    url = database.engine.url.render_as_string(hide_password=False)
+    standby = ReadOnly(url)
+    with TestClient(create_app(dataclasses.replace(api, jobs=Jobs(standby)))) as asking:
+        response = asking.get(f"/v1/jobs/{job_id}", headers={"authorization": f"Bearer {KEY}"})
+    standby.close()
+    problem(response, 503, "store_unavailable")
+    assert "DAB" not in response.text

@@ -12,6 +12,7 @@ from worker.jobs.job import Status
 from worker.jobs.reading import ReadingOutcome
 from worker.jobs.request import Priority
 from worker.service import Bells, Rhythm, Service
+from worker.store.audit import Audit
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
 from worker.store.presence import Presence, Workers
@@ -294,3 +295,10 @@ def test_a_worker_that_never_hears_a_ring_the_broker_took_starts_anew(
         if hears and sweep % 10 == 0:
             service.hear()
     assert len(told) == starts_anew
+
+
+def test_a_worker_lays_the_chain_of_the_audit_by_and_by(service, database):
+    service.chain = Audit(database).chain
+    service.jobs.submit(a_request(), submitter="lab")
+    service.start()
+    until(lambda: Audit(database).head().seq == 1)

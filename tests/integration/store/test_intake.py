@@ -186,7 +186,7 @@ def test_a_patient_merge_rekeys_and_the_audit_keeps_both_numbers(site, jobs, cas
     site.take(an_order(Verb.MERGED, patient=None, merge=merge))
     patient = cases.standing(job_id).order.patient
     assert (patient.id, patient.family) == ("9", "MÜLLER")
-    (note,) = [row for row in rows(database, "audit") if row["what"] == "patient merged"]
+    (note,) = [row for row in rows(database, "audit") if row["action"] == "patient merged"]
     assert SEAL.open_json(note["sealed"]) == {"prior": "123", "survivor": "9"}
 
 

@@ -9,12 +9,12 @@ from worker.store.presence import Presence, Workers
 def test_a_key_opens_until_it_is_revoked_and_is_stored_nowhere(database):
     keys = Keys(database)
     key = keys.add("lis", "pl_secret")
-    assert keys.name_of("pl_secret") == "lis"
-    assert keys.name_of("pl_other") is None
+    assert keys.shown("pl_secret") == key
+    assert keys.shown("pl_other") is None
     with database.read() as connection:
         assert "pl_secret" not in str(connection.execute(select(api_keys)).all())
     keys.revoke(key.id)
-    assert keys.name_of("pl_secret") is None
+    assert keys.shown("pl_secret") is None
 
 
 def test_adding_a_key_twice_keeps_one(database):

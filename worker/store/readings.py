@@ -1,0 +1,36 @@
+"""Readings as rows.
+
+In: a job that ended, and its reading. Out: the row, and the reading again. It writes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import Any, cast
+
+from sqlalchemy import Row, Table
+
+from worker.jobs.job import Job
+from worker.jobs.reading import PatchRecord, Provenance, Reading, ReadingOutcome
+from worker.store.session import clock
+from worker.store.tables import ReadingRow
+
+readings = cast("Table", ReadingRow.__table__)
+
+
+def reading_row(job: Job, reading: Reading) -> dict[str, Any]:
+    columns = asdict(reading) | {"outcome": reading.outcome.value}
+    return columns | {"job_id": job.id, "attempt": job.attempt, "created_at": clock()}
+
+
+def reading_of(row: Row[Any]) -> Reading:
+    columns = {name: getattr(row, name) for name in Reading.__dataclass_fields__}
+    provenance = dict(row.provenance)
+    patches = tuple(PatchRecord(**_tuples(patch)) for patch in provenance.pop("patches"))
+    reading = Reading(**columns | {"provenance": Provenance(**provenance, patches=patches)})
+    return replace(reading, outcome=ReadingOutcome(reading.outcome))
+
+
+def _tuples(patch: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in patch.items()}
