@@ -250,9 +250,12 @@ class Ward:
         return recoveries(self.events, {job_id: float(at) for job_id, at in ended})
 
     def verdict(self) -> Verdict:
-        received = [one for receiver in (self.receiver, *self.others) for one in receiver.received]
-        found = check(self.url, self.accepted, received, holders=self.holders(), cap=self.slots)
+        found = self.judged()
         return replace(found, problems=(*found.problems, *self.problems))
+
+    def judged(self) -> Verdict:
+        received = [one for receiver in (self.receiver, *self.others) for one in receiver.received]
+        return check(self.url, self.accepted, received, holders=self.holders(), cap=self.slots)
 
     def holders(self) -> list[Holder]:
         return holders((self.folder / "holders").read_text(), self.deaths)
