@@ -51,13 +51,16 @@ class Courier:
     attempt_seconds: float
     patience_seconds: float
     chance: Callable[[], float] = random.random
-    bell: Bell[str] = field(default_factory=lambda: Bell(ring_deliveries))
     #: lays the audit's chain on by what is new
     chain: Callable[[], object] = lambda: None
+    _bell: Bell[str] = field(init=False)
     _rung: dict[str, float] = field(default_factory=dict)
     #: whether a ring has been heard since the last round that rang
     _heard: bool = True
     _hands: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(HANDS))
+
+    def __post_init__(self) -> None:
+        self._bell = Bell(self._ring)
 
     def relay(self) -> None:
         """Ring for every delivery that is due, and look after leases that no worker is left to look after.
@@ -74,14 +77,18 @@ class Courier:
         now = time.monotonic()
         # list: other threads take theirs out meanwhile
         self._rung = {i: at for i, at in list(self._rung.items()) if now - at < RING_AGAIN_SECONDS}
-        self._ring([delivery_id for delivery_id in due if delivery_id not in self._rung])
+        self._ask([delivery_id for delivery_id in due if delivery_id not in self._rung])
 
-    def _ring(self, delivery_ids: Sequence[str]) -> None:
-        # Noted first: a ring may have been heard, and its note taken out, before the bell comes back.
+    def _ask(self, delivery_ids: Sequence[str]) -> None:
+        # Noted first: a ring may be heard, and its note taken out, before the bell comes back.
         self._rung |= dict.fromkeys(delivery_ids, time.monotonic())
-        if not self.bell(*delivery_ids):
-            for delivery_id in delivery_ids:
-                self._rung.pop(delivery_id, None)
+        self._bell(*delivery_ids)
+
+    def _ring(self, delivery_ids: Sequence[str]) -> bool:
+        taken = ring_deliveries(delivery_ids)
+        if not taken:
+            self._rung = {}  # the next round rings again
+        return taken
 
     def _deliver_unasked(self, due: Sequence[str]) -> None:
         left = deque(due)
@@ -132,7 +139,7 @@ class Courier:
 
     def _go_on(self, endpoint_id: str) -> None:
         """Ring for the next one to that endpoint: it was rung for in vain while the endpoint was busy."""
-        self._ring(self.outbox.due(limit=1, endpoint_id=endpoint_id))
+        self._ask(self.outbox.due(limit=1, endpoint_id=endpoint_id))
 
 
 _installed: list[Courier] = []

@@ -103,7 +103,7 @@ class Hosts(Ward):
         self.broker = subprocess.Popen(self.machines.on(SERVER, command))
         self.until(self.socket_path.exists, 10)
 
-    def verdict(self) -> Verdict:
+    def judged(self) -> Verdict:
         """Each host has devices of its own."""
         cap = self.slots * self.workers
         return check(self.url, self.accepted, self.receiver.received, holders=self.holders(), cap=cap)

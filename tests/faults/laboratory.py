@@ -107,7 +107,7 @@ class Laboratory(Ward):
     def exchange(self) -> Exchange:
         return Exchange(sent=tuple(self.senders.sent), received=tuple(self.server.received))
 
-    def verdict(self) -> Verdict:
+    def judged(self) -> Verdict:
         return check(
             self.url, (), self.receiver.received, holders=self.holders(), cap=self.slots,
             exchange=self.exchange(),

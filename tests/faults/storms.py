@@ -184,13 +184,13 @@ STORMS = {
     ),
     "broker": Storm(fault="broker kill -9", blow=kill_broker, events=10, short=2),
     "flush": Storm(fault="broker FLUSHALL", blow=flush_broker, events=10, short=1),
-    "broker-paused": Storm(fault="broker SIGSTOP for 10 s", blow=pause_broker, events=10, short=1),
+    "broker-paused": Storm(fault="broker SIGSTOP for 10 s", blow=pause_broker, events=6, short=1),
     "database": Storm(
         fault="database crash restart", blow=crash_database, events=8, short=1, needs_server=True
     ),
     "courier": Storm(fault="courier SIGKILL", blow=kill_courier, events=10, short=2),
     "receiver": Storm(
-        fault="receivers down, slow, lying, redirecting, gone", blow=tell, events=300, short=44, way=moody
+        fault="receivers down, slow, lying, redirecting, gone", blow=tell, events=200, short=44, way=moody
     ),
     "twice": Storm(fault="one key, 50 submissions at once", blow=submit_twice, events=500, short=50),
     "stat": Storm(
@@ -201,5 +201,5 @@ STORMS = {
         fault="routine beside endless urgent cases", blow=routine_beside_urgent, events=20, short=2,
         ward={"step": 0.05, "settings": {"PATIENCE_MINUTES": 0.1}},
     ),
-    "soak": Storm(fault="nothing, for five minutes", blow=soak, events=300, short=15),
+    "soak": Storm(fault="nothing, for three minutes", blow=soak, events=180, short=15),
 } | NETWORK_STORMS | HOST_STORMS | LABORATORY_STORMS  # fmt: skip

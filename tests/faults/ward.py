@@ -200,11 +200,15 @@ class Ward:
     # what is seen
 
     def query(self, sql: str, **values: object) -> list[tuple]:
+        """A database that is away is asked again: no storm takes it away for longer than this."""
+        end = time.monotonic() + 150
         while True:
             try:
                 with self.database.read() as connection:
                     return [tuple(row) for row in connection.execute(text(sql), values)]
             except StoreUnavailable:
+                if time.monotonic() > end:
+                    raise
                 time.sleep(0.1)
 
     def now(self) -> object:
@@ -246,9 +250,12 @@ class Ward:
         return recoveries(self.events, {job_id: float(at) for job_id, at in ended})
 
     def verdict(self) -> Verdict:
-        received = [one for receiver in (self.receiver, *self.others) for one in receiver.received]
-        found = check(self.url, self.accepted, received, holders=self.holders(), cap=self.slots)
+        found = self.judged()
         return replace(found, problems=(*found.problems, *self.problems))
+
+    def judged(self) -> Verdict:
+        received = [one for receiver in (self.receiver, *self.others) for one in receiver.received]
+        return check(self.url, self.accepted, received, holders=self.holders(), cap=self.slots)
 
     def holders(self) -> list[Holder]:
         return holders((self.folder / "holders").read_text(), self.deaths)

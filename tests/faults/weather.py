@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.faults.invariants import Verdict
 from tests.faults.ward import Ward
 from tests.integration.webhooks.receiver import Way
+from worker.store.verification import verify
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ def weather(
     with ward.open(*([storm.way] if storm.way else [])):
         storm.blow(ward, events)
         ward.settle(90)
+        ward.problems += [finding.text for finding in verify(ward.database).findings]
         most_attempts = ward.query("SELECT max(attempt) FROM jobs")[0][0]
         if storm.once and most_attempts > 1:
             ward.problems.append(f"a job was read {most_attempts} times, and nothing had happened to it")

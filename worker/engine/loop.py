@@ -189,7 +189,7 @@ class EngineLoop:
                 future = self._futures[ask]
                 if not future.running() and not future.set_running_or_notify_cancel():
                     ask.interrupt.cancelled.set()
-        self._note_progress()
+        self._note_progress(moved=bool(plan.enter))
         return plan
 
     def _moved_on(self, plan: Plan) -> list[tuple[Ask, Result]]:
@@ -225,13 +225,15 @@ class EngineLoop:
         with self._changed:
             for ask, _ in over:
                 self._scheduler.end(ask)
-        self._note_progress()
+        self._note_progress(moved=bool(results))
         for ask, result in over:
             self._tell(ask, result)
 
-    def _note_progress(self) -> None:
+    def _note_progress(self, *, moved: bool) -> None:
+        """A step in which nobody enters, ends or is written for is no progress: a server may be silent."""
+        at = self._clock() if moved else self._progress.at
         in_step = tuple(ask.interrupt for ask in self._scheduler.running)
-        self._progress = Progress(at=self._clock(), busy=bool(in_step), in_step=in_step)
+        self._progress = Progress(at=at, busy=bool(in_step), in_step=in_step)
 
     def _moved(self) -> None:
         self._progress = replace(self._progress, at=self._clock())

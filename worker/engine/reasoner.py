@@ -178,7 +178,8 @@ class Reasoner(Protocol):
 
         What cannot be read ends alone, with its error. Any other exception concerns the whole step, and
         EngineStopped means that it can never step again in this process. `on_move` is called whenever
-        something has moved, so that a watchdog can tell slow from stuck.
+        something has moved, so that a watchdog can tell slow from stuck. Whoever asks meanwhile is let in
+        at the next step, so a reasoner that only waits for a server comes back soon, with nothing.
         """
         ...
 

@@ -16,7 +16,7 @@ from worker.engine.models.decoder import Decoder
 from worker.engine.models.in_flight import InFlightReasoner
 from worker.engine.models.loading import Source, load
 from worker.engine.models.reference import ReferenceReasoner
-from worker.engine.models.rows import Rows
+from worker.engine.models.rows import Rows, grouped
 from worker.engine.reasoner import Ask, Completion, Finish, Interrupt, Prepared
 from worker.engine.scheduler import Scheduler
 from worker.errors import EngineStopped, GpuOutOfMemory, PromptUnreadable
@@ -80,7 +80,8 @@ def both(model, rows=ROWS, **options):
 
 @pytest.fixture(scope="module", params=["tiny", "demo"])
 def engines(request, tiny):
-    return both(tiny if request.param == "tiny" else "demo")
+    """One of the two steps over buckets of rows and positions, as on a GPU."""
+    return both(tiny, buckets=True) if request.param == "tiny" else both("demo")
 
 
 @pytest.fixture(scope="module")
@@ -234,33 +235,33 @@ def test_samples_share_one_reading_of_the_prompt(rows):
     stage = Stage(Rows(rows._qwen, counting))
     shared = stage.add(replace(HOT, samples=4))
     result = stage.finish()[shared]
-    assert counting.prefills == 1
+    assert counting.prefills == [(0, 1)]
     assert (len(result.others), result.rows) == (3, 4)
 
 
 class Counting:
     """A decoder that counts its prefills, and fails as a device does where it is told to."""
 
-    def __init__(self, decoder, error=None, when=lambda running: False):
+    def __init__(self, decoder, error=None, when=lambda first, count: False):
         self.pool, self._decoder, self._error, self._when = decoder.pool, decoder, error, when
-        self.prefills = 0
+        self.prefills = []
 
-    def prefill(self, tensors, row, **options):
-        self.prefills += 1
-        if self._when(row):
+    def prefill(self, openings, first):
+        self.prefills.append((first, len(openings)))
+        if self._when(first, len(openings)):
             raise self._error
-        self._decoder.prefill(tensors, row, **options)
+        self._decoder.prefill(openings, first)
 
     def decode(self, rows, longest):
         self._decoder.decode(rows, longest)
 
 
 def test_a_narrow_top_p_is_greedy(rows):
-    [drawn, greedy] = Stages(rows, replace(HOT, top_p=1e-6), PROMPTS[0])
+    [drawn, greedy] = results_of(rows, replace(HOT, top_p=1e-6), PROMPTS[0])
     assert ids(drawn) == ids(greedy)
 
 
-def Stages(rows, *prompts):
+def results_of(rows, *prompts):
     """The results of prompts that enter together."""
     stage = Stage(rows)
     asked = [stage.add(prompt) for prompt in prompts]
@@ -269,7 +270,7 @@ def Stages(rows, *prompts):
 
 
 def test_log_probabilities_are_kept_where_they_are_asked_for_and_are_the_models_own(rows):
-    silent, heard = Stages(rows, PROMPTS[1], replace(PROMPTS[0], logprobs=True))
+    silent, heard = results_of(rows, PROMPTS[1], replace(PROMPTS[0], logprobs=True))
     assert silent.logprobs is None
     assert len(heard.logprobs) == heard.completion_tokens
     inputs = rows._qwen.prepare(PROMPTS[0]).tensors
@@ -288,9 +289,9 @@ def test_log_probabilities_are_kept_where_they_are_asked_for_and_are_the_models_
 
 
 def test_no_answer_ends_before_its_least_length(rows):
-    free = Stages(rows, *(replace(prompt, max_new_tokens=300) for prompt in PROMPTS))
+    free = results_of(rows, *(replace(prompt, max_new_tokens=300) for prompt in PROMPTS))
     lengths = [completion.completion_tokens + 5 for completion in free]
-    held = Stages(
+    held = results_of(
         rows,
         *(replace(prompt, max_new_tokens=more, min_new_tokens=more)
           for prompt, more in zip(PROMPTS, lengths, strict=True)),
@@ -308,14 +309,16 @@ def test_tensors_that_do_not_fit_each_other_fail_alone(rows):
     first = stage.add(PROMPTS[0])
     stage.step()
     inputs = rows.prepare(PROMPTS[1]).payload
-    broken = dict(inputs.tensors) | {"pixel_values": inputs.tensors["pixel_values"][:-4]}
-    bad = Ask(prepared=Prepared(payload=replace(inputs, tensors=broken)))
+    tensors = inputs.opening.tensors
+    broken = dict(tensors) | {"pixel_values": tensors["pixel_values"][:-4]}
+    opening = replace(inputs.opening, tensors=broken)
+    bad = Ask(prepared=Prepared(payload=replace(inputs, opening=opening)))
     stage.scheduler.add(bad)
     last = stage.add(PROMPTS[2])
     results = stage.finish()
     assert isinstance(results[bad], PromptUnreadable)
     assert [ids(results[one]) for one in (first, last)] == [
-        ids(each) for each in Stages(rows, PROMPTS[0], PROMPTS[2])
+        ids(each) for each in results_of(rows, PROMPTS[0], PROMPTS[2])
     ]
 
 
@@ -346,8 +349,8 @@ class Ready(InFlightReasoner):
 
 
 def test_a_prompt_that_finds_no_memory_is_read_once_more_with_fewer_beside_it(rows, failing_loop):
-    wanted = [ids(each) for each in Stages(rows, *PROMPTS[:5])]
-    loop = failing_loop(torch.OutOfMemoryError(), when=lambda running: running >= 3)
+    wanted = [ids(each) for each in results_of(rows, *PROMPTS[:5])]
+    loop = failing_loop(torch.OutOfMemoryError(), when=lambda first, count: first + count > 3)
     with loop._changed:
         futures = [loop.submit(prompt, Interrupt()) for prompt in PROMPTS[:5]]
     results = [future.result(60) for future in futures]
@@ -356,23 +359,25 @@ def test_a_prompt_that_finds_no_memory_is_read_once_more_with_fewer_beside_it(ro
 
 
 def test_a_prompt_that_never_finds_memory_fails_alone(rows, failing_loop):
-    wanted = ids(Stages(rows, PROMPTS[0])[0])
-    loop = failing_loop(torch.OutOfMemoryError(), when=lambda running: running == 0)
+    wanted = ids(results_of(rows, PROMPTS[0])[0])
+    loop = failing_loop(torch.OutOfMemoryError(), when=lambda first, count: first == 0)
     assert isinstance(loop.submit(PROMPTS[1], Interrupt()).exception(60), GpuOutOfMemory)
-    greedy = [0]
+    reads = []
     loop = failing_loop(
-        torch.OutOfMemoryError(), when=lambda running: greedy.append(running) or len(greedy) > 2
+        torch.OutOfMemoryError(), when=lambda *read: reads.append(read) or read[1] > 1 or len(reads) > 2
     )
     with loop._changed:
         first, unlucky = (loop.submit(prompt, Interrupt()) for prompt in PROMPTS[:2])
     assert isinstance(unlucky.exception(60), GpuOutOfMemory)
     assert unlucky.exception().retryable
     assert ids(first.result(60)) == wanted
-    assert greedy == [0, 0, 1, 0], "once beside the first, once alone"
+    assert reads == [(0, 2), (0, 1), (1, 1), (0, 1)], (
+        "together, one by one, and once more with nobody beside it"
+    )
 
 
 def test_a_device_that_is_lost_stops_the_engine(rows, failing_loop):
-    loop = failing_loop(torch.AcceleratorError("device-side assert", 710), when=lambda running: True)
+    loop = failing_loop(torch.AcceleratorError("device-side assert", 710), when=lambda first, count: True)
     error = loop.submit(PROMPTS[0], Interrupt()).exception(60)
     assert isinstance(error, EngineStopped)
     assert error.begun
@@ -390,3 +395,28 @@ def test_mixed_prompts_of_every_kind_agree_with_the_reference_through_the_loop(t
         assert loop.close(timeout=30)
     assert [each.text for each in answers[0]] == [each.text for each in answers[1]]
     assert max(each.rows for each in answers[1]) == 3
+
+
+def test_prompts_are_read_together_up_to_a_limit_and_in_their_order():
+    def of(*lengths):
+        return [Ask(prepared=Prepared(prompt_tokens=length)) for length in lengths]
+
+    def sizes(asks):
+        groups = grouped(asks)
+        assert [one for group in groups for one in group] == asks
+        return [len(group) for group in groups]
+
+    assert sizes(of()) == []
+    assert sizes(of(100, 100, 100)) == [3]
+    assert sizes(of(1300, 1300, 1300, 1300)) == [3, 1]
+    assert sizes(of(100, 4000, 100, 100)) == [1, 1, 2], "a long one makes the others long"
+    assert sizes(of(9000, 9000)) == [1, 1]
+
+
+def test_prompts_that_enter_together_are_read_together(rows):
+    counting = Counting(rows._decoder)
+    stage = Stage(Rows(rows._qwen, counting))
+    asked = [stage.add(prompt) for prompt in PROMPTS[:4]]
+    results = stage.finish()
+    assert counting.prefills == [(0, 4)]
+    assert [ids(results[one]) for one in asked] == [ids(each) for each in results_of(rows, *PROMPTS[:4])]

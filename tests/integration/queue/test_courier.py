@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -107,6 +108,26 @@ def test_the_relay_rings_for_what_is_due_and_not_again_while_it_rings(courier, d
     assert waiting(broker) == 1
 
 
+def test_a_delivery_whose_ring_is_still_on_its_way_is_not_rung_again(courier, due, monkeypatch):
+    rung, free = [], threading.Event()
+    monkeypatch.setattr(tasks, "ring_deliveries", lambda ids: bool(rung.extend(ids)) or free.wait(5))
+    for _ in range(3):
+        courier._heard = True
+        courier.relay()
+        until(lambda: rung)
+    free.set()
+    assert rung == [due[1]]
+
+
+def test_a_delivery_that_the_broker_did_not_take_is_rung_again_in_the_next_round(courier, due, monkeypatch):
+    rung = []
+    monkeypatch.setattr(tasks, "ring_deliveries", rung.extend)
+    for count in (1, 2):
+        courier._heard = True
+        courier.relay()
+        until(lambda count=count: len(rung) == count and not courier._rung)
+
+
 def test_what_is_due_is_delivered_although_its_ring_is_not_heard(courier, due, received):
     courier.relay()
     assert received == []
@@ -125,17 +146,17 @@ def test_a_ring_that_was_heard_at_once_may_be_rung_again(courier, due):
         courier._rung.pop(one, None)  # what `deliver` does first
         return True
 
-    courier.bell = hear
+    courier._bell = hear
     courier.relay()
     courier._heard = True
     courier.relay()
     assert heard == [delivery_id, delivery_id]
 
 
-def test_a_ring_that_nobody_took_is_rung_again(courier, due):
-    courier.bell = lambda *_: False
+def test_a_ring_that_nobody_took_is_rung_again(courier, due, monkeypatch):
+    monkeypatch.setattr(tasks, "ring_deliveries", lambda _: False)
     courier.relay()
-    assert courier._rung == {}
+    until(lambda: courier._rung == {})
 
 
 def test_who_has_delivered_rings_for_the_next_to_that_endpoint(courier, lis, broker, database):

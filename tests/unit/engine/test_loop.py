@@ -341,6 +341,33 @@ def test_stat_takes_the_place_of_a_routine_case_which_then_goes_on(stepping, wor
     assert (first.result(5).text, second.result(5).text) == ("a b c", "a b c")
 
 
+def test_steps_in_which_nothing_moves_are_no_progress(words):
+    class Silent(Words):
+        def step(self, enter, pause, on_move=lambda: None):
+            self.steps.acquire(timeout=0.01)
+            for ask in enter:
+                self.left[ask] = ask
+            if words.left:
+                on_move()
+            return [(ask, PromptUnreadable()) for ask in self.left if ask.interrupt.cancelled.is_set()]
+
+    loop, interrupt = EngineLoop(Silent(), rows=1), Interrupt()
+    loop.start("cpu")
+    future = loop.submit(ask("a"), interrupt)
+    settle(loop, 1)
+    stamp = loop.progress().at
+    time.sleep(0.05)
+    assert loop.progress().at == stamp
+    words.left["something"] = "moves"
+    end = time.monotonic() + 5
+    while loop.progress().at == stamp:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    interrupt.cancelled.set()
+    assert isinstance(future.exception(5), PromptUnreadable)
+    assert loop.close(timeout=5)
+
+
 def test_a_prompt_is_prepared_by_who_asks(stepping, words):
     words.steps.release(1)
     stepping.submit(ask("a"), Interrupt()).result(5)

@@ -1,6 +1,6 @@
-"""Decoder: a Qwen2.5-VL's own modules over a pool of rows: one prompt into a row, one token for all rows.
+"""Decoder: a Qwen2.5-VL's own modules over a pool of rows: prompts into rows, one token for all rows.
 
-In: a prompt's tensors, or how many rows run and how long the longest is. Out: logits, in the pool. Importing
+In: prompts as tensors, or how many rows run and how long the longest is. Out: logits, in the pool. Importing
 this imports torch. It chooses no token and knows nobody who asks. A step is captured as a CUDA graph for each
 pair of buckets, rows and span; the buckets and the step itself are run on the CPU too, the capture was not.
 """
@@ -8,7 +8,8 @@ pair of buckets, rows and span; the buckets and the step itself are run on the C
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -19,6 +20,18 @@ from worker.engine.models.pool import Pool, Shape
 #: the shortest span of a graph; attention kernels of a GPU want a mask whose rows are aligned
 _COARSE: Final = 128
 _FINE: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """One prompt as tensors: `input_ids`, `position_ids`, `pixel_values`, `image_grid_thw`."""
+
+    tensors: Mapping[str, torch.Tensor]
+    length: int
+    #: what to add to a position of the answer to have the one that is rotated
+    offset: int
+    #: no end token while the row is shorter
+    hold: int
 
 
 class Decoder:
@@ -36,16 +49,39 @@ class Decoder:
         self._cosines, self._sines = self._rotations(positions)
         self._step = Graphs(self._forward) if use_graphs else self._forward
 
-    def prefill(self, tensors: Mapping[str, torch.Tensor], row: int, *, offset: int, hold: int) -> None:
-        """Read a prompt into a row; the logits of its last position are the row's."""
-        device = self._model.device
-        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
-        ids = inputs["input_ids"]
-        self.pool.open_row(row, ids.shape[1], offset, hold, ids[0])
+    def prefill(self, openings: Sequence[Opening], first: int) -> None:
+        """Read prompts into rows from `first` on; the logits of a prompt's last position are its row's.
+
+        Shorter ones are filled up behind their end, where no token of theirs ever looks.
+        """
+        ids = torch.cat(self._filled_up("input_ids", openings))
+        state = [(opening.length, opening.offset, opening.hold) for opening in openings]
+        states = torch.tensor(state, device=ids.device).T
+        rows = slice(first, first + len(openings))
+        self.pool.open_rows(rows, states, ids)
         written = self._model.model(
-            **inputs, attention_mask={"full_attention": None}, past_key_values=self.pool, use_cache=True
+            input_ids=ids,
+            position_ids=torch.cat(self._filled_up("position_ids", openings), 1),
+            pixel_values=torch.cat(self._on_device("pixel_values", openings)),
+            image_grid_thw=torch.cat(self._on_device("image_grid_thw", openings)),
+            attention_mask={"full_attention": None},
+            past_key_values=self.pool,
+            use_cache=True,
         )
-        self.pool.logits[row] = self._model.lm_head(written.last_hidden_state[0, -1])
+        last = written.last_hidden_state[self.pool.numbers[: len(openings)], states[0] - 1]
+        self.pool.logits[rows] = self._model.lm_head(last)
+
+    def _on_device(self, name: str, openings: Sequence[Opening]) -> list[torch.Tensor]:
+        device = self._model.device
+        return [opening.tensors[name].to(device, non_blocking=True) for opening in openings]
+
+    def _filled_up(self, name: str, openings: Sequence[Opening]) -> list[torch.Tensor]:
+        """Each as long as the longest: its last entry again and again, which is no part of an image."""
+        longest = max(opening.length for opening in openings)
+        return [
+            torch.cat([tensor, tensor[..., -1:].expand(*tensor.shape[:-1], longest - tensor.shape[-1])], -1)
+            for tensor in self._on_device(name, openings)
+        ]
 
     def decode(self, rows: int, longest: int) -> None:
         """Every row reads its next token; its logits are the row's. `longest` counts that token too."""

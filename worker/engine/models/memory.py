@@ -55,7 +55,8 @@ def sized(*, rows: int, positions: Wanted, free_positions: int) -> tuple[int, in
 def free_bytes(device: str) -> int:
     """What a pool may take: on a GPU all but a workspace, in the machine's memory half of what is free."""
     if device == "cpu":
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+        pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"  # macOS
+        return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") // 2
     import torch  # noqa: PLC0415
 
     free, _ = torch.cuda.mem_get_info(device)

@@ -58,18 +58,23 @@ class Pool:
         self.numbers = torch.arange(shape.rows, device=device)
         self._heads = torch.arange(shape.key_heads, device=device)[None]
         self._state = (self.tokens, self.lengths, self.offsets, self.holds, self.bias, self.seen)
-        self._prefilled: int | None = None
+        self._positions = torch.arange(shape.positions, device=device)
+        self._seen_bias = torch.zeros((), dtype=dtype, device=device)
+        self._prefilled: slice | None = None
         self._rows = self._span = 0
         self._at: tuple[torch.Tensor, ...] = ()
 
-    def open_row(self, row: int, length: int, offset: int, hold: int, ids: torch.Tensor) -> None:
-        """What the layers write from now on are the first `length` positions of a new row."""
-        self._prefilled = row
-        self.lengths[row], self.offsets[row], self.holds[row] = length, offset, hold
-        self.bias[row].fill_(-torch.inf)
-        self.bias[row, :length] = 0
-        self.seen[row].zero_()
-        self.seen[row].index_fill_(0, ids, True)  # noqa: FBT003  the value to fill with
+    def open_rows(self, rows: slice, state: torch.Tensor, ids: torch.Tensor) -> None:
+        """What the layers write from now on are the first positions of these new rows.
+
+        `state` is length, offset and hold of each; `ids` its tokens, shorter ones filled up with their own.
+        """
+        self._prefilled = rows
+        self.lengths[rows], self.offsets[rows], self.holds[rows] = state
+        hidden = self._positions >= state[0][:, None]
+        self.bias[rows] = torch.zeros_like(self.bias[rows]).masked_fill_(hidden, -torch.inf)
+        self.seen[rows] = False
+        self.seen[rows].scatter_(1, ids, True)  # noqa: FBT003  the value to write
 
     def open_step(self, rows: int, span: int) -> torch.Tensor:
         """What the layers write from now on is one position a row. Gives the mask, over `span` positions."""
@@ -77,16 +82,16 @@ class Pool:
         self._rows, self._span = rows, span
         lengths = self.lengths[:rows]
         self._at = (self.numbers[:rows, None], self._heads, lengths[:, None])
-        self.bias[self.numbers[:rows], lengths] = 0
+        self.bias.index_put_((self.numbers[:rows], lengths), self._seen_bias)
         return self.bias[:rows, None, None, :span]
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, *_: object, **__: object
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Called by each attention layer."""
-        if (row := self._prefilled) is not None:
-            self.keys[layer, row, :, : keys.shape[2]] = keys[0]
-            self.values[layer, row, :, : values.shape[2]] = values[0]
+        if (rows := self._prefilled) is not None:
+            self.keys[layer, rows, :, : keys.shape[2]] = keys
+            self.values[layer, rows, :, : values.shape[2]] = values
             return keys, values
         layer_keys, layer_values = self.keys[layer], self.values[layer]
         layer_keys.index_put_(self._at, keys[:, :, 0])

@@ -8,14 +8,16 @@ each row (the one wait for the device), let those leave that are done. It knows 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import torch
 
 from worker import log
 from worker.engine.models.choice import Chooser, Decoding
 from worker.engine.models.decoder import Decoder, shape_of
+from worker.engine.models.inputs import Inputs, prepared
 from worker.engine.models.memory import free_bytes, sized, wanted
 from worker.engine.models.pool import Saved
 from worker.engine.models.qwen import Qwen
@@ -24,21 +26,8 @@ from worker.errors import EngineStopped, GpuOutOfMemory, ModelUnavailable, Pathl
 
 logger = log.get(__name__)
 
-_READ = ("input_ids", "pixel_values", "image_grid_thw")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """One prompt as tensors, and how its answer is to be written."""
-
-    tensors: Mapping[str, torch.Tensor]
-    length: int
-    #: what to add to a position of the answer to have the one that is rotated
-    offset: int
-    max_new_tokens: int
-    min_new_tokens: int
-    decoding: Decoding
-    seed: int
+#: of the prompts that are read at once, filled up to the longest
+PREFILL_TOKENS: Final = 4096
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -71,36 +60,7 @@ class Rows:
 
     def prepare(self, prompt: Prompt) -> Prepared:
         """Raises PromptUnreadable, or the libraries' own errors."""
-        question = self._qwen.prepare(prompt)
-        needed = question.prompt_tokens + question.max_new_tokens
-        if needed > self.positions:
-            raise PromptUnreadable(
-                f"It needs {needed} positions; this worker has {self.positions} for one answer."
-            )
-        positions, offset = self._qwen.model.model.get_rope_index(
-            question.tensors["input_ids"],
-            mm_token_type_ids=question.tensors["mm_token_type_ids"],
-            image_grid_thw=question.tensors["image_grid_thw"],
-        )
-        tensors = {name: question.tensors[name] for name in _READ} | {"position_ids": positions}
-        tensors["pixel_values"] = tensors["pixel_values"].to(self._qwen.model.dtype)
-        if self._qwen.device != "cpu":  # a copy from pinned memory does not wait for the device
-            tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-        inputs = Inputs(
-            tensors=tensors,
-            length=question.prompt_tokens,
-            offset=int(offset),
-            max_new_tokens=question.max_new_tokens,
-            min_new_tokens=prompt.min_new_tokens,
-            decoding=Decoding(
-                temperature=prompt.temperature,
-                top_p=prompt.top_p,
-                logprobs=prompt.logprobs,
-                holds=prompt.min_new_tokens > 0,
-            ),
-            seed=prompt.seed,
-        )
-        return Prepared(prompt_tokens=inputs.length, samples=prompt.samples, payload=inputs)
+        return prepared(self._qwen, prompt, positions=self.positions)
 
     def step(
         self, enter: Sequence[Ask], pause: Sequence[Ask], on_move: Callable[[], None] = lambda: None
@@ -133,46 +93,45 @@ class Rows:
             for row in self._running:
                 row.length += 1
             on_move()
-        refused = [(ask, error) for ask in new if (error := self._begun(ask, on_move))]
+        refused = [failure for group in grouped(new) for failure in self._begun(group, on_move)]
         if enter:
             for row in self._running:
                 row.most = max(row.most, len(self._running))
         return [*refused, *self._chosen()]
 
-    def _begun(self, ask: Ask, on_move: Callable[[], None]) -> PathlaneError | None:
-        """Read a new prompt into the next row, and copy that for each further sample; or say why not."""
+    def _begun(self, asks: Sequence[Ask], on_move: Callable[[], None]) -> list[tuple[Ask, Result]]:
+        """Read new prompts into the next rows; if that fails, one by one. Gives those that cannot be read."""
         try:
-            self._begin(ask)
+            self._begin(asks)
         except torch.OutOfMemoryError:
             failure: PathlaneError = GpuOutOfMemory()
         except torch.AcceleratorError:
             raise
         except Exception as error:  # noqa: BLE001  whatever is wrong with these tensors, its neighbours are not
-            logger.warning("prompt.unreadable", **log.kind_and_place(error))
+            logger.warning("prompt.unreadable", rows=len(asks), **log.kind_and_place(error))
             failure = PromptUnreadable()
         else:
             on_move()
-            return None
-        self._pool.close_row(len(self._running))
+            return []
+        for number in range(len(self._running), len(self._running) + len(asks)):
+            self._pool.close_row(number)
         if isinstance(failure, GpuOutOfMemory):
             _free_memory()
-        return failure
+        if len(asks) > 1:
+            return [each for ask in asks for each in self._begun([ask], on_move)]
+        return [(asks[0], failure)]
 
-    def _begin(self, ask: Ask) -> None:
-        began, inputs, first = time.monotonic(), ask.prepared.payload, len(self._running)
-        hold = inputs.length + inputs.min_new_tokens
-        self._decoder.prefill(inputs.tensors, first, offset=inputs.offset, hold=hold)
-        self._written[ask] = {}
-        for sample in range(ask.prepared.samples):
-            if sample:
-                self._pool.copy(first, first + sample, inputs.length)
-            draws = torch.Generator().manual_seed(inputs.seed + sample)
-            self._running.append(
-                Row(
-                    ask=ask, inputs=inputs, sample=sample, decoding=replace(inputs.decoding, draws=draws),
-                    began=began, length=inputs.length,
-                )
-            )  # fmt: skip
+    def _begin(self, asks: Sequence[Ask]) -> None:
+        """Each further sample of a prompt has a copy of its row, behind the rows of all prompts."""
+        began, first = time.monotonic(), len(self._running)
+        self._decoder.prefill([ask.prepared.payload.opening for ask in asks], first)
+        rows = [_row(ask, 0, began) for ask in asks]
+        for number, ask in enumerate(asks, first):
+            self._written[ask] = {}
+            for sample in range(1, ask.prepared.samples):
+                self._pool.copy(number, first + len(rows), ask.prepared.prompt_tokens)
+                rows.append(_row(ask, sample, began))
+        self._running += rows
 
     def _chosen(self) -> list[tuple[Ask, Result]]:
         """Give each row its token; what is over leaves, the last rows first, so that no hole is left."""
@@ -212,7 +171,7 @@ class Rows:
         written[row.sample] = Completion(
             text=self._qwen.text_of(row.ids),
             finish=finish,
-            prompt_tokens=row.inputs.length,
+            prompt_tokens=row.inputs.opening.length,
             completion_tokens=len(row.ids),
             seconds=now - row.began,
             rows=row.most,
@@ -246,6 +205,26 @@ class Rows:
             if reason := ask.interrupt.reason(now):
                 ended += [self._completed(row, reason, now) for row, _ in self._paused.pop(ask)]
         return [each for each in ended if each]
+
+
+def _row(ask: Ask, sample: int, began: float) -> Row:
+    inputs = ask.prepared.payload
+    draws = torch.Generator().manual_seed(inputs.seed + sample)
+    decoding, length = replace(inputs.decoding, draws=draws), inputs.opening.length
+    return Row(ask=ask, inputs=inputs, sample=sample, decoding=decoding, began=began, length=length)
+
+
+def grouped(asks: Sequence[Ask]) -> list[list[Ask]]:
+    """Prompts that are read at once, in order: as many as do not hold the others' tokens up for long."""
+    groups = list[list[Ask]]()
+    longest = 0
+    for ask in asks:
+        longest = max(longest, ask.prepared.prompt_tokens)
+        if not groups or longest * (len(groups[-1]) + 1) > PREFILL_TOKENS:
+            groups.append([])
+            longest = ask.prepared.prompt_tokens
+        groups[-1].append(ask)
+    return groups
 
 
 def rows_for(model: Qwen, rows: int, max_new_tokens: int) -> Rows:
