@@ -86,8 +86,7 @@ def upgrade():
     sa.Column('sealed', sa.LargeBinary(), nullable=True),
     sa.Column('seq', sa.BigInteger(), nullable=True),
     sa.Column('digest', sa.LargeBinary(), nullable=True),
-    sa.PrimaryKeyConstraint('id'),
-    sa.UniqueConstraint('seq')
+    sa.PrimaryKeyConstraint('id')
     )
     head = op.create_table('audit_head',
     sa.Column('id', sa.SmallInteger(), autoincrement=False, nullable=False),
@@ -103,6 +102,7 @@ def upgrade():
         batch_op.create_index('ix_audit_at', ['at'], unique=False)
         batch_op.create_index('ix_audit_job', ['job_id'], unique=False, postgresql_where=sa.text('job_id IS NOT NULL'), sqlite_where=sa.text('job_id IS NOT NULL'))
         batch_op.create_index('ix_audit_case', ['case_id'], unique=False, postgresql_where=sa.text('case_id IS NOT NULL'), sqlite_where=sa.text('case_id IS NOT NULL'))
+        batch_op.create_index('ix_audit_seq', ['seq'], unique=True, postgresql_where=sa.text('seq IS NOT NULL'), sqlite_where=sa.text('seq IS NOT NULL'))
         batch_op.create_index('ix_audit_unchained', ['at', 'id'], unique=False, postgresql_where=sa.text('seq IS NULL'), sqlite_where=sa.text('seq IS NULL'))
 
     for statement in SQLITE if op.get_bind().dialect.name == "sqlite" else POSTGRESQL:

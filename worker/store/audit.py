@@ -7,6 +7,7 @@ chain (docs/decisions/0011).
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
@@ -40,6 +41,10 @@ from worker.store.tables import AuditHeadRow, AuditRow
 BATCH: Final = 1000
 #: rows of one call: a few seconds of a busy house, and a second of work
 MOST: Final = 20_000
+#: a transaction may end so long after it wrote its row, and its row is still found at the next look
+STRAGGLER_SECONDS: Final = 60.0
+#: between two looks for stragglers later than that
+WHOLE_SECONDS: Final = 600.0
 
 audit = cast("Table", AuditRow.__table__)
 heads = cast("Table", AuditHeadRow.__table__)
@@ -96,6 +101,9 @@ def plain_columns(*, is_sqlite: bool) -> list[ColumnElement[Any]]:
 class Audit:
     def __init__(self, database: Database) -> None:
         self._database = database
+        #: when a look found all that waited, and when one looked at everything, by time.monotonic
+        self._caught_up: float | None = None
+        self._whole = float("-inf")
 
     def chain(self, *, limit: int = MOST) -> int:
         """Give unchained rows their place and digest, the oldest first; gives how many got one.
@@ -103,32 +111,42 @@ class Audit:
         One process at a time does it; for others there is nothing to do meanwhile. The new head is logged: a
         log that is kept elsewhere holds what nobody can recompute here.
         """
-        count, head = 0, None
+        begun, count, head = time.monotonic(), 0, None
+        waiting = self._waiting(begun)
         while count < limit:
-            laid = self._chain(min(BATCH, limit - count))
+            asked = min(BATCH, limit - count)
+            laid = self._chain(waiting.limit(asked))
             if laid is None:
                 break
-            rows, head = laid
-            count += rows
-            if rows < BATCH:
+            count, head = count + laid[0], laid[1] or head
+            if laid[0] < asked:
+                self._caught_up = begun
                 break
         if head is not None:
             logger.info("audit.chained", seq=head.seq, digest=head.digest.hex(), count=count)
         return count
 
-    def _chain(self, limit: int) -> tuple[int, Head] | None:
+    def _waiting(self, now: float) -> Select[Any]:
+        """Unchained rows. Older ones were chained before: PostgreSQL would step over what is left of each."""
         waiting = select(*plain_columns(is_sqlite=self._database.is_sqlite)).select_from(audit)
         waiting = waiting.where(_UNCHAINED).order_by(audit.c.at, audit.c.id)
+        if self._caught_up is None or now - self._whole >= WHOLE_SECONDS:
+            self._whole = now
+            return waiting
+        return waiting.where(audit.c.at >= clock(self._caught_up - now - STRAGGLER_SECONDS))
+
+    def _chain(self, waiting: Select[Any]) -> tuple[int, Head | None] | None:
+        """How many, and the new head. None: another process is at it."""
         with self._database.read() as connection:  # in SQLite a look costs nobody the lock
             if connection.execute(waiting.limit(1)).first() is None:
-                return None
+                return 0, None
         with self._database.write() as connection:
             locked = select(heads).where(heads.c.id == 1).with_for_update(skip_locked=True)
             before = connection.execute(locked).one_or_none()
             if before is None:
                 return None
-            rows = connection.execute(waiting.limit(limit)).all()
-            return _lay(connection, Head(before.seq, before.digest), rows) if rows else None
+            rows = connection.execute(waiting).all()
+            return _lay(connection, Head(before.seq, before.digest), rows) if rows else (0, None)
 
     def head(self) -> Head | None:
         """The last chained row. None: the head is not where it belongs."""

@@ -39,8 +39,8 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: Instant(), str: Text(), dict[str, Any]: Json, list[str]: Json}  # noqa: RUF012
 
 
-def _partial_index(name: str, *columns: str, where: str) -> Index:
-    return Index(name, *columns, postgresql_where=text(where), sqlite_where=text(where))
+def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
 
 
 def stands(column: Column[Any], word: StrEnum) -> ColumnElement[bool]:
@@ -276,6 +276,7 @@ class AuditRow(Base):
         _partial_index("ix_audit_job", "job_id", where="job_id IS NOT NULL"),
         _partial_index("ix_audit_case", "case_id", where="case_id IS NOT NULL"),
         _partial_index("ix_audit_unchained", "at", "id", where="seq IS NULL"),
+        _partial_index("ix_audit_seq", "seq", where="seq IS NOT NULL", unique=True),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -297,7 +298,7 @@ class AuditRow(Base):
     #: earlier and later values of a case, sealed
     sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: its place in the chain, from 1; none until it is chained
-    seq: Mapped[int | None] = mapped_column(BigInteger, unique=True)
+    seq: Mapped[int | None] = mapped_column(BigInteger)
     #: SHA-256 of the digest before it and of this row (`worker.jobs.audit.digest_of`)
     digest: Mapped[bytes | None] = mapped_column(LargeBinary)
 

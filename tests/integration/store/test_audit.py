@@ -329,6 +329,22 @@ def test_a_row_of_a_transaction_that_ends_late_gets_a_later_number(database, job
     assert verify(database).findings == ()
 
 
+def test_a_straggler_from_long_ago_is_chained_in_the_end(database, jobs, audit, monkeypatch):
+    from worker.store import audit as module
+
+    submit(jobs)
+    assert [audit.chain(), audit.chain()] == [1, 0]
+    execute(
+        database,
+        "INSERT INTO audit (id, at, actor, action) SELECT 'x', '2001-01-01 00:00:00.000000', actor, action FROM audit",
+    )
+    submit(jobs)
+    assert [audit.chain(), audit.chain()] == [1, 0], "nobody steps over all that was chained before"
+    monkeypatch.setattr(module, "WHOLE_SECONDS", 0)
+    assert audit.chain() == 1
+    assert verify(database).findings == ()
+
+
 REFUSED = [
     "UPDATE audit SET actor = 'somebody else'",
     "UPDATE audit SET seq = NULL, digest = NULL WHERE seq = 1",
