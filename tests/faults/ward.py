@@ -65,7 +65,7 @@ class Ward:
     slots: int = 4
     lease: float = 1.5
     #: one step of the model, in seconds
-    step: float = 0.005
+    step: float = 0.1
     faults: dict[str, str] = field(default_factory=dict)
     #: PATHLANE_* that differ from those below
     settings: dict[str, object] = field(default_factory=dict)
