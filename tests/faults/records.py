@@ -7,7 +7,7 @@ was felt. Pure.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.faults.invariants import Holder
@@ -20,12 +20,24 @@ class Event:
     #: seconds since 1970, as the database of the same machine counts them
     at: float
     jobs: tuple[str, ...]
+    #: whether one process was hit, and these are the jobs whose leases it held
+    held: bool
 
 
-def recoveries(events: Iterable[Event], ended: Mapping[str, float]) -> list[float]:
-    """For each event: how long until the last of the jobs it could have harmed had ended, in seconds."""
+def recoveries(
+    events: Iterable[Event], given_back: Mapping[str, Sequence[float]], ended: Mapping[str, float]
+) -> list[float]:
+    """For each event, in seconds: how long until the last job that its process held was back in the queue or had
+    ended; where no one process was hit, until the last of all jobs had ended.
+    """
+    never = float("inf")
+
+    def over(event: Event, job_id: str) -> float:
+        times = given_back.get(job_id, ()) if event.held else (ended.get(job_id, never),)
+        return min((at for at in times if at >= event.at or not event.held), default=never)
+
     return [
-        max(0.0, max(ended.get(job_id, float("inf")) for job_id in event.jobs) - event.at)
+        max(0.0, max(over(event, job_id) for job_id in event.jobs) - event.at)
         for event in events
         if event.jobs
     ]

@@ -203,5 +203,5 @@ STORMS = {
         fault="routine beside endless urgent cases", blow=routine_beside_urgent, events=10, short=2,
         ward={"step": 0.05, "settings": {"PATIENCE_MINUTES": 0.1}},
     ),
-    "soak": Storm(fault="ordinary load, for minutes", blow=soak, events=150, short=15),
+    "soak": Storm(fault="ordinary load, for minutes", blow=soak, events=120, short=15),
 } | NETWORK_STORMS | HOST_STORMS | LABORATORY_STORMS  # fmt: skip

@@ -49,7 +49,7 @@ def calm(seen):
 def test_no_job_is_lost_or_doubled_when_workers_are_killed(blow, database_url):
     seen = calm(blow("worker", database_url))
     assert seen.events >= STORMS["worker"].short
-    assert seen.jobs > 50
+    assert seen.jobs > 20
 
 
 def test_the_demonstration_model_itself_may_be_killed(tmp_path, sqlite_url):

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,8 @@ from worker.store.session import Database
 ROOT = Path(__file__).parents[2]
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 LIVE = "('queued', 'running')"
+#: what ends the time in which a job is in nobody's hands
+BACK = "('returned', 'released', 'finished', 'failed', 'cancelled')"
 COURIER = "tests.faults.quick_courier"
 #: deliveries that somebody is going to make
 UNDERWAY = "status = 'pending' AND endpoint_id IN (SELECT id FROM endpoints WHERE status = 'active')"
@@ -65,7 +68,7 @@ class Ward:
     slots: int = 4
     lease: float = 1.5
     #: one step of the model, in seconds
-    step: float = 0.1
+    step: float = 0.5
     faults: dict[str, str] = field(default_factory=dict)
     #: PATHLANE_* that differ from those below
     settings: dict[str, object] = field(default_factory=dict)
@@ -243,11 +246,19 @@ class Ward:
         return "\n".join(line for line in lines if word in line)
 
     def recoveries(self) -> list[float]:
-        seconds = "julianday(finished_at) * 86400.0 - 210866760000.0"
-        if not self.database.is_sqlite:
-            seconds = "extract(epoch FROM finished_at)"
-        ended = self.query(f"SELECT id, {seconds} FROM jobs WHERE finished_at IS NOT NULL")
-        return recoveries(self.events, {job_id: float(at) for job_id, at in ended})
+        back = defaultdict(list)
+        for job_id, at in self.query(
+            f"SELECT job_id, {self._seconds('at')} FROM audit WHERE action IN {BACK}"
+        ):
+            back[job_id].append(float(at))
+        ended = f"SELECT id, {self._seconds('finished_at')} FROM jobs WHERE finished_at IS NOT NULL"
+        return recoveries(self.events, back, {job_id: float(at) for job_id, at in self.query(ended)})
+
+    def _seconds(self, column: str) -> str:
+        """SQL: seconds since 1970."""
+        if self.database.is_sqlite:
+            return f"julianday({column}) * 86400.0 - 210866760000.0"
+        return f"extract(epoch FROM {column})"
 
     def verdict(self) -> Verdict:
         found = self.judged()
@@ -337,7 +348,7 @@ class Ward:
         """With the jobs that this process holds, or with all that have not ended."""
         held = f"status = 'running' AND worker_id LIKE '%-{pid}-%'" if pid else f"status IN {LIVE}"
         ids = tuple(row[0] for row in self.query(f"SELECT id FROM jobs WHERE {held}"))
-        self.events.append(Event(at=at, jobs=ids))
+        self.events.append(Event(at=at, jobs=ids, held=pid is not None))
 
     def _start(self, name: str, module: str) -> None:
         (self.folder / "holders").touch()
