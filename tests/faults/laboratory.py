@@ -74,7 +74,7 @@ class Laboratory(Ward):
         files = [cases._dicom(pictures, Image.new("RGB", (28, 28), "pink")) for _ in range(SERIES)]
         pathlane = str(Path(sys.executable).with_name("pathlane"))
         told = subprocess.run(
-            [pathlane, "archive", "add", *map(str, files)], cwd=ROOT, env=self._environment(), check=True,
+            [pathlane, "archive", "add", *map(str, files)], cwd=ROOT, env=self.environment(), check=True,
             capture_output=True, text=True, timeout=60,
         )  # fmt: skip
         return tuple(line.split()[-1] for line in told.stdout.splitlines())
@@ -130,7 +130,7 @@ class Laboratory(Ward):
     def _start(self, name: str, module: str) -> None:
         Ward._start(self, name, MODULES.get(name, module))
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         own = {
             "HL7_HOST": "127.0.0.1", "HL7_PORT": self.hl7_port, "RULES": self.folder / "rules.yaml",
             "SEAL_KEYS_FILE": self.folder / "seal-keys", "LIS_HOSTS": "127.0.0.0/8",

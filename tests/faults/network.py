@@ -101,9 +101,9 @@ class Linked(Ward):
             connection.execute(text("UPDATE deliveries SET next_at = now() WHERE status = 'pending'"))
         super().settle(seconds)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         database = make_url(self.url).set(host="127.0.0.1", port=self.links["database"].port, query={})
-        return super()._environment() | {
+        return super().environment() | {
             "PATHLANE_DATABASE_URL": database.render_as_string(hide_password=False),
             "PATHLANE_BROKER_URL": f"redis://127.0.0.1:{self.links['broker'].port}/0",
         }

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
+from tests.faults.gateway import gateway
 from tests.faults.hosts import HOST_STORMS
 from tests.faults.laboratory_storms import LABORATORY_STORMS
 from tests.faults.network import NETWORK_STORMS
@@ -110,7 +111,7 @@ def poison(ward: Ward, events: int) -> None:
 
 def submit_twice(ward: Ward, events: int) -> None:
     """So many submissions over HTTP, fifty of one key at the same time."""
-    with ward.gateway() as url:
+    with gateway(ward) as url:
         Keys(ward.database).add("storm", "pl_storm")
         for _ in range(events // TOGETHER):
             ids = set(together(url, ward.request(), TOGETHER))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import httpx
 import redis
 from kombu import pools
 from PIL import Image
@@ -131,25 +129,6 @@ class Ward:
         app.amqp._producer_pool = None  # close() keeps it, and with it the connections to this broker
         pools.reset()
         self.database.close()
-
-    @contextmanager
-    def gateway(self) -> Iterator[str]:
-        """The web half too; gives its address."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        url = f"http://127.0.0.1:{port}"
-        with (self.folder / "gateway.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "integrations.http_api"], cwd=ROOT, stdin=subprocess.DEVNULL,
-                env=self._environment() | {"PATHLANE_API_PORT": str(port)}, stdout=log, stderr=log,
-            )  # fmt: skip
-        try:
-            self.until(lambda: _answers(f"{url}/readyz"), 60)
-            yield url
-        finally:
-            process.kill()
-            process.wait()
 
     # what is asked
 
@@ -361,9 +340,9 @@ class Ward:
 
     def _program(self, name: str, module: str) -> tuple[list[str], dict[str, str]]:
         """How a part is started: its command and its environment. A ward of several machines differs."""
-        return [sys.executable, "-m", module], self._environment() | self._clock(name)
+        return [sys.executable, "-m", module], self.environment() | self._clock(name)
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         given = {k: v for k, v in os.environ.items() if not k.startswith("PATHLANE_")}
         own = {
             "DATABASE_URL": self.url, "BROKER_URL": self.broker_url, "LEASE_SECONDS": self.lease,
@@ -394,9 +373,3 @@ class Ward:
                 self._event(pid, at)
                 self._start(part.name, COURIER if part.name == "courier" else self.module)
                 self.parts.remove(part)
-
-
-def _answers(url: str) -> bool:
-    with suppress(httpx.TransportError):
-        return httpx.get(url, timeout=2, trust_env=False).is_success
-    return False
