@@ -135,4 +135,4 @@ class Laboratory(Ward):
             "HL7_HOST": "127.0.0.1", "HL7_PORT": self.hl7_port, "RULES": self.folder / "rules.yaml",
             "SEAL_KEYS_FILE": self.folder / "seal-keys", "LIS_HOSTS": "127.0.0.0/8",
         }  # fmt: skip
-        return Ward._environment(self) | {f"PATHLANE_{name}": str(value) for name, value in own.items()}
+        return Ward.environment(self) | {f"PATHLANE_{name}": str(value) for name, value in own.items()}

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conftest import missing
 from tests.faults.cluster import postgresql
+from tests.faults.gateway import gateway
 from tests.faults.network import BOUND, NETWORK_STORMS, Linked
 from tests.faults.weather import weather
 from worker.store.keys import Keys
@@ -42,7 +43,7 @@ def test_a_database_outage_ends_with_workers_carrying_on_by_themselves(cluster, 
 
 def test_a_submission_is_answered_at_once_while_the_broker_is_silent(cluster, tmp_path):
     ward = Linked(url=cluster.new(), folder=tmp_path, workers=1)
-    with ward.open(), ward.gateway() as url:
+    with ward.open(), gateway(ward) as url:
         Keys(ward.database).add("storm", "pl_storm")
         headers = {"authorization": "Bearer pl_storm"}
         with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
