@@ -178,7 +178,7 @@ def cut_hosts(ward: Hosts, events: int) -> None:
 
 HOST_STORMS = {
     "hosts": Storm(
-        fault="a worker's host cut off from database, broker or both", blow=cut_hosts, events=6, short=3,
+        fault="a worker's host cut off from database, broker or both", blow=cut_hosts, events=6, short=2,
         needs_server=True, kind=Hosts, why_not=why_not, ward={"lasting": 15.0},
     ),
 }  # fmt: skip

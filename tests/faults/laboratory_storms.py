@@ -80,10 +80,10 @@ POINTS = {"TAKEN": "30", "TOLD": "30", "POINT": "after_commit", "CHANCE": "0.003
 LABORATORY_STORMS = {
     "laboratory": Storm(
         fault="orders and results over HL7: every part killed; the lab's system errs, drops, is late, is away",
-        blow=hurt_everything, events=26, short=4, kind=Laboratory, ward={"faults": POINTS},
+        blow=hurt_everything, events=20, short=3, kind=Laboratory, ward={"faults": POINTS},
     ),
     "laboratory-peer": Storm(
-        fault="the same, results to simple-hl7, which is killed", blow=hurt_everything, events=8, short=3,
+        fault="the same, results to simple-hl7, which is killed", blow=hurt_everything, events=6, short=2,
         kind=Laboratory, ward={"faults": POINTS, "system": Peer},
     ),
 }  # fmt: skip

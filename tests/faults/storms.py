@@ -158,51 +158,51 @@ def dying(point: str) -> dict[str, object]:
 
 
 STORMS = {
-    "worker": Storm(fault="worker SIGKILL, at random", blow=kill_workers, events=36, short=3),
+    "worker": Storm(fault="worker SIGKILL, at random", blow=kill_workers, events=32, short=3, ward={"step": 0.03}),
     "claimed": Storm(
-        fault="worker dies after claim", blow=workers_die, events=8, short=2, ward=dying("after_claim")
+        fault="worker dies after claim", blow=workers_die, events=5, short=2, ward=dying("after_claim")
     ),
     "ending": Storm(
-        fault="worker dies before commit", blow=workers_die, events=8, short=2, ward=dying("before_commit")
+        fault="worker dies before commit", blow=workers_die, events=5, short=2, ward=dying("before_commit")
     ),
     "ended": Storm(
-        fault="worker dies after commit, before ack", blow=workers_die, events=8, short=2,
+        fault="worker dies after commit, before ack", blow=workers_die, events=5, short=2,
         ward=dying("after_commit"),
     ),
     "paused": Storm(
-        fault="worker SIGSTOP for two leases", blow=pause_workers, events=10, short=2
+        fault="worker SIGSTOP for two leases", blow=pause_workers, events=8, short=2
     ),
     "rolling": Storm(
-        fault="rolling restart of four workers, SIGTERM", blow=restart_workers, events=12, short=4,
+        fault="rolling restart of four workers, SIGTERM", blow=restart_workers, events=8, short=4,
         ward={"workers": 4}, once=True,
     ),
     "poison": Storm(fault="poison job kills its worker", blow=poison, events=6, short=3),
     "cap": Storm(
-        fault="three processes on two slots, SIGKILL and SIGSTOP", blow=kill_and_pause_holders, events=24,
+        fault="three processes on two slots, SIGKILL and SIGSTOP", blow=kill_and_pause_holders, events=16,
         short=4, ward={"workers": 3, "slots": 2},
     ),
     "skew": Storm(
         fault="worker clocks 10 minutes fast and slow", blow=go_on, events=20, short=4, once=True,
         ward={"clocks": (600, -600)}, needs_server=True,
     ),
-    "broker": Storm(fault="broker kill -9", blow=kill_broker, events=10, short=2),
-    "flush": Storm(fault="broker FLUSHALL", blow=flush_broker, events=10, short=1),
-    "broker-paused": Storm(fault="broker SIGSTOP for 10 s", blow=pause_broker, events=4, short=1),
+    "broker": Storm(fault="broker kill -9", blow=kill_broker, events=8, short=2),
+    "flush": Storm(fault="broker FLUSHALL", blow=flush_broker, events=8, short=1),
+    "broker-paused": Storm(fault="broker SIGSTOP for 10 s", blow=pause_broker, events=3, short=1),
     "database": Storm(
         fault="database crash restart", blow=crash_database, events=8, short=1, needs_server=True
     ),
     "courier": Storm(fault="courier SIGKILL", blow=kill_courier, events=10, short=2),
     "receiver": Storm(
-        fault="receivers down, slow, lying, redirecting, gone", blow=tell, events=150, short=44, way=moody
+        fault="receivers down, slow, lying, redirecting, gone", blow=tell, events=100, short=44, way=moody
     ),
     "twice": Storm(fault="one key, 50 submissions at once", blow=submit_twice, events=500, short=50),
     "stat": Storm(
-        fault="STAT behind 10,000 routine cases", blow=stat_behind_routine, events=20, short=5,
+        fault="STAT behind 10,000 routine cases", blow=stat_behind_routine, events=15, short=5,
         ward={"module": "worker", "workers": 1, "lease": 10},
     ),
     "patience": Storm(
         fault="routine beside endless urgent cases", blow=routine_beside_urgent, events=10, short=2,
         ward={"step": 0.05, "settings": {"PATIENCE_MINUTES": 0.1}},
     ),
-    "soak": Storm(fault="ordinary load, for minutes", blow=soak, events=120, short=15),
+    "soak": Storm(fault="ordinary load, for minutes", blow=soak, events=90, short=15),
 } | NETWORK_STORMS | HOST_STORMS | LABORATORY_STORMS  # fmt: skip
