@@ -28,6 +28,7 @@ ASK_AGAIN: Final = {Priority.ROUTINE: 60, Priority.URGENT: 15, Priority.STAT: 5}
 FRESH_SECONDS: Final = 1.0
 
 jobs = cast("Table", JobRow.__table__)
+_LIVE: Final = [Status.QUEUED, Status.RUNNING]
 
 
 class Backlog:
@@ -66,3 +67,13 @@ class Backlog:
         waiting = connection.execute(select(func.count()).select_from(queued.subquery())).scalar_one()
         with self._lock:
             self._waiting = waiting
+
+
+def depth(connection: Connection) -> dict[str, int]:
+    """Queued and running jobs: `stat`, `urgent`, `routine` as they were asked for, and `running`."""
+    priority = jobs.c.request["priority"].as_string()
+    count = select(jobs.c.status, priority, func.count()).group_by(jobs.c.status, priority)
+    found = {p.value: 0 for p in Priority} | {"running": 0}
+    for status, name, number in connection.execute(count.where(jobs.c.status.in_(_LIVE))):
+        found["running" if status == Status.RUNNING else name] += number
+    return found

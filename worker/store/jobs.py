@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import Connection, Row, Select, Table, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Double,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
@@ -30,9 +42,9 @@ from worker.jobs.reading import Reading, ReadingOutcome
 from worker.jobs.request import JobRequest, Priority
 from worker.store import outbox
 from worker.store.audit import Audit, note
-from worker.store.backlog import Backlog
-from worker.store.readings import reading_of, readings
-from worker.store.readings import reading_row as _reading_row
+from worker.store.backlog import Backlog, depth
+from worker.store.noted import NotedChange
+from worker.store.readings import add_reading, reading_of, reading_row, readings
 from worker.store.session import Database, clock
 from worker.store.tables import JobRow, stands
 
@@ -113,30 +125,10 @@ class Jobs:
     def claim(
         self, *, worker_id: str, lease_seconds: float, at_least: Priority = Priority.ROUTINE
     ) -> Job | None:
-        """Take the best queued job: STAT, then urgent, then routine; by due time, then age.
-
-        None: there is no work, or none that is `at_least` so urgent.
-        """
-        best = (
-            _claimable()
-            .where(jobs.c.level <= at_least.level)
-            .order_by(jobs.c.level, jobs.c.due_order, jobs.c.created_at)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-            .scalar_subquery()
-        )
-        taken = (
-            update(jobs)
-            .where(jobs.c.id == best)
-            .values(status=Status.RUNNING, attempt=jobs.c.attempt + 1, worker_id=worker_id)
-            .values(lease_until=clock(lease_seconds))
-            .returning(jobs)
-        )
-        with self._database.write() as connection:
-            row = connection.execute(taken).one_or_none()
-            if row is not None:
-                actor = f"worker:{worker_id}"
-                note(connection, Action.CLAIMED, actor=actor, job_id=row.id, attempt=row.attempt)
+        """The best queued job: STAT, urgent, routine; by due time, then age. None: none so urgent."""
+        values = {"least": at_least.level, "worker": worker_id, "lease": lease_seconds}
+        with self._database.once() as connection:
+            row = _CLAIM.execute(connection, values, action=Action.CLAIMED, actor=f"worker:{worker_id}")
         return None if row is None else _job(row)
 
     def renew(self, attempts: Sequence[tuple[str, int]], *, lease_seconds: float) -> dict[str, bool]:
@@ -169,7 +161,7 @@ class Jobs:
         with self._database.write() as connection:
             cancelled = reading.outcome is ReadingOutcome.CANCELLED
             ended = _end(connection, job, Status.CANCELLED if cancelled else Status.SUCCEEDED)
-            connection.execute(insert(readings).values(_reading_row(ended, reading)))
+            connection.execute(add_reading, reading_row(ended, reading))
             return outbox.tell(connection, ended, reading, public_url=self._public_url)
 
     def fail(self, job: Job, error: PathlaneError) -> list[str]:
@@ -281,14 +273,8 @@ class Jobs:
 
     def depth(self) -> dict[str, int]:
         """Queued and running jobs: `stat`, `urgent`, `routine` as they were asked for, and `running`."""
-        priority = jobs.c.request["priority"].as_string()
-        count = select(jobs.c.status, priority, func.count()).group_by(jobs.c.status, priority)
-        live = count.where(jobs.c.status.in_([Status.QUEUED, Status.RUNNING]))
-        depth = {p.value: 0 for p in Priority} | {"running": 0}
         with self._database.read() as connection:
-            for status, name, number in connection.execute(live):
-                depth["running" if status == Status.RUNNING else name] += number
-        return depth
+            return depth(connection)
 
 
 def insert_job(connection: Connection, request: JobRequest, *, submitter: str) -> Job:
@@ -329,18 +315,16 @@ def _end(
     connection: Connection, job: Job, status: Status, error: PathlaneError | None = None,
     *, expect: Status = Status.RUNNING, actor: str = "",
 ) -> Job:  # fmt: skip
-    row = connection.execute(
-        update(jobs)
-        .where(jobs.c.id == job.id, jobs.c.attempt == job.attempt, jobs.c.status == expect)
-        .values(status=status, finished_at=clock(), lease_until=None, worker_id=None)
-        .values(error_code=error.code if error else None, error_text=error.public if error else None)
-        .returning(jobs)
-    ).one_or_none()
+    code, text = (error.code, error.public) if error else (None, None)
+    values = {"job": job.id, "of_attempt": job.attempt, "was": expect, "becomes": status}
+    values |= {"error": code, "text": text}
+    row = _END.execute(connection, values, action=END_OF[status], actor=actor or _holder(job), code=code)
     if row is None:
         raise LeaseLost
-    about = {"job_id": job.id, "attempt": job.attempt, "code": row.error_code}
-    note(connection, END_OF[status], actor=actor or _holder(job), **about)
-    return _job(row)
+    return replace(
+        job, status=status, finished_at=row.finished_at, cancel_requested=row.cancel_requested,
+        error_code=code, error_text=text, worker_id=None,
+    )  # fmt: skip
 
 
 def _requeue(
@@ -368,6 +352,31 @@ def _held(job_id: str, attempt: int) -> tuple[Any, ...]:
 
 def _claimable() -> Select[tuple[str]]:
     return select(jobs.c.id).where(stands(jobs.c.status, Status.QUEUED), jobs.c.not_before <= clock())
+
+
+_CLAIM: Final = NotedChange(
+    update(jobs)
+    .where(
+        jobs.c.id
+        == _claimable()
+        .where(jobs.c.level <= bindparam("least"))
+        .order_by(jobs.c.level, jobs.c.due_order, jobs.c.created_at)
+        .limit(literal_column("1"))
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    .values(status=Status.RUNNING, attempt=jobs.c.attempt + 1, worker_id=bindparam("worker"))
+    .values(lease_until=clock(bindparam("lease", type_=Double)))
+    .returning(jobs)
+)
+_END: Final = NotedChange(
+    update(jobs)
+    .where(jobs.c.id == bindparam("job"), jobs.c.attempt == bindparam("of_attempt"))
+    .where(jobs.c.status == bindparam("was"))
+    .values(status=bindparam("becomes"), finished_at=clock(), lease_until=None, worker_id=None)
+    .values(error_code=bindparam("error"), error_text=bindparam("text"))
+    .returning(jobs.c.id, jobs.c.attempt, jobs.c.finished_at, jobs.c.cancel_requested)
+)
 
 
 def _job(row: Row[Any]) -> Job:

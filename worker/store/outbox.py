@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, Row, Select, Table, case, func, insert, or_, select, update
 from ulid import ULID
@@ -64,29 +64,33 @@ def check_endpoints(connection: Connection, named: Sequence[str] | None) -> None
 def tell(connection: Connection, job: Job, reading: Reading | None, *, public_url: str) -> list[str]:
     """Write one delivery for each endpoint that `job`'s end concerns; gives their ids."""
     event_type = EVENT_OF[job.status]
-    told = []
-    subscribers = _subscribers(job.request.endpoints).add_columns(clock().label("now"))
-    for row in connection.execute(subscribers).all():
+    rows = []
+    for row in connection.execute(_subscribers(job.request.endpoints)).all():
         endpoint = endpoint_of(row)
         if event_type not in endpoint.event_types:
             continue
         body = event_body(job, reading, at=row.now, base_url=public_url, payload=endpoint.payload)
-        delivery = {
+        rows.append({
             "id": f"msg_{ULID()}", "job_id": job.id, "endpoint_id": endpoint.id, "event_type": event_type,
             "body": body, "status": DeliveryStatus.PENDING, "attempt": 0,
             "next_at": row.now, "created_at": row.now,
-        }  # fmt: skip
-        connection.execute(insert(deliveries).values(delivery))
-        told.append(str(delivery["id"]))
-    return told
+        })  # fmt: skip
+    if rows:
+        connection.execute(_DELIVER, rows if rows[1:] else rows[0])
+    return [str(row["id"]) for row in rows]
+
+
+#: made once, so that they are compiled once
+_LIVE: Final = select(endpoints, clock().label("now")).where(endpoints.c.status != EndpointStatus.GONE)
+_WEBHOOKS: Final = _LIVE.where(endpoints.c.url.startswith("http"))
+_DELIVER: Final = insert(deliveries)
 
 
 def _subscribers(named: Sequence[str] | None) -> Select[Any]:
     """Those that are named, or every webhook: a hospital's system is told only what a rule tells it."""
-    live = select(endpoints).where(endpoints.c.status != EndpointStatus.GONE)
     if named is None:
-        return live.where(endpoints.c.url.startswith("http"))
-    return live.where(or_(endpoints.c.id.in_(named), endpoints.c.name.in_(named)))
+        return _WEBHOOKS
+    return _LIVE.where(or_(endpoints.c.id.in_(named), endpoints.c.name.in_(named)))
 
 
 class Outbox:

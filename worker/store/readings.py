@@ -1,14 +1,14 @@
 """Readings as rows.
 
-In: a job that ended, and its reading. Out: the row, and the reading again. It writes nothing.
+In: a job that ended, and its reading. Out: the row and the statement for it, and the reading again.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from sqlalchemy import Row, Table
+from sqlalchemy import Row, Table, insert
 
 from worker.jobs.job import Job
 from worker.jobs.reading import PatchRecord, Provenance, Reading, ReadingOutcome
@@ -17,10 +17,13 @@ from worker.store.tables import ReadingRow
 
 readings = cast("Table", ReadingRow.__table__)
 
+#: for a `reading_row`; made once, so that it is compiled once
+add_reading: Final = insert(readings).values(created_at=clock())
+
 
 def reading_row(job: Job, reading: Reading) -> dict[str, Any]:
     columns = asdict(reading) | {"outcome": reading.outcome.value}
-    return columns | {"job_id": job.id, "attempt": job.attempt, "created_at": clock()}
+    return columns | {"job_id": job.id, "attempt": job.attempt}
 
 
 def reading_of(row: Row[Any]) -> Reading:

@@ -6,17 +6,20 @@ driver become StoreUnavailable here, so that no other room knows SQLAlchemy's ex
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Dialect, Double, Engine, create_engine, event, literal
+from sqlalchemy import ColumnElement, Connection, Dialect, Double, Engine, create_engine, event, literal
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import DateTime, TypeDecorator
@@ -25,6 +28,10 @@ from worker.errors import StoreUnavailable
 from worker.store import postgresql
 
 _READ_ONLY = "pathlane_read_only"
+_USED_AT = "pathlane_used_at"
+_AUTOCOMMIT: Final = {"isolation_level": "AUTOCOMMIT"}
+#: a connection that was used so recently is not asked whether it is still alive
+FRESH_SECONDS = 1.0
 #: SQLSTATE of a PostgreSQL that has become a standby; psycopg counts it among the programmer's errors
 READ_ONLY_TRANSACTION = "25006"
 #: how long PostgreSQL may take for one answer: longer than its disk ever stalls, shorter than a lease
@@ -58,8 +65,8 @@ class clock(FunctionElement[datetime]):  # noqa: N801  # reads as a function in 
     type = Instant()
     inherit_cache = True
 
-    def __init__(self, seconds: float = 0) -> None:
-        super().__init__(literal(float(seconds), Double()))
+    def __init__(self, seconds: float | ColumnElement[float] = 0) -> None:
+        super().__init__(seconds if isinstance(seconds, ColumnElement) else literal(float(seconds), Double()))
 
 
 @compiles(clock, "postgresql")
@@ -87,7 +94,6 @@ class Database:
             if self.is_sqlite
             else {
                 "connect_args": postgresql.CONNECT,
-                "pool_pre_ping": True,
                 "pool_timeout": answer_seconds,
             }
         )
@@ -99,6 +105,10 @@ class Database:
             event.listen(self.engine, "begin", _begin_sqlite)
         else:
             self._limit(answer_seconds)
+            event.listen(self.engine, "checkin", _note_use)
+            event.listen(self.engine, "checkout", partial(_ask_whether_alive, self.engine.dialect))
+        #: every statement a transaction of its own; SQLite has no such mode here
+        self._single = self.engine if self.is_sqlite else self.engine.execution_options(**_AUTOCOMMIT)
 
     def _limit(self, answer_seconds: float) -> None:
         def connect(_: Dialect, __: object, arguments: Any, parameters: Any) -> Any:
@@ -110,6 +120,12 @@ class Database:
     def write(self) -> Iterator[Connection]:
         """One transaction that changes something. Raises StoreUnavailable."""
         with _mapped(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def once(self) -> Iterator[Connection]:
+        """As `write`, for one statement: PostgreSQL begins and commits with it, in the same round trip."""
+        with _mapped(), self._single.begin() as connection:
             yield connection
 
     @contextmanager
@@ -131,6 +147,20 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _note_use(_: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_AT] = time.monotonic()
+
+
+def _ask_whether_alive(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _: Any) -> None:
+    """Before a connection is handed out again. One that was just used is not asked: that is a round trip."""
+    if time.monotonic() - record.info.get(_USED_AT, time.monotonic()) < FRESH_SECONDS:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error  # the pool opens another, and trusts none of the old ones
 
 
 @contextmanager
