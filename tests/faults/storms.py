@@ -30,6 +30,7 @@ from worker.store.keys import Keys
 #: so that a storm that failed can be had again
 SEED = 4
 TOGETHER = 50
+JOBS_A_KILL = 160
 
 
 def kill_workers(ward: Ward, events: int) -> None:
@@ -41,6 +42,7 @@ def kill_workers(ward: Ward, events: int) -> None:
                 ward.ready(other)
             time.sleep(chance.uniform(0.5, 2.5))
             ward.kill(ward.worker(number))
+        ward.until(lambda: len(ward.accepted) >= JOBS_A_KILL * events, 600)
 
 
 def workers_die(ward: Ward, events: int) -> None:
@@ -158,7 +160,7 @@ def dying(point: str) -> dict[str, object]:
 
 
 STORMS = {
-    "worker": Storm(fault="worker SIGKILL, at random", blow=kill_workers, events=32, short=3, ward={"step": 0.03}),
+    "worker": Storm(fault="worker SIGKILL, at random", blow=kill_workers, events=32, short=2, ward={"step": 0.03}),
     "claimed": Storm(
         fault="worker dies after claim", blow=workers_die, events=5, short=2, ward=dying("after_claim")
     ),

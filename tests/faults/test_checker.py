@@ -16,6 +16,7 @@ from worker.store import outbox
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs, readings
 from worker.store.outbox import Outbox, deliveries
+from worker.store.readings import add_reading, reading_row
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -156,7 +157,7 @@ class OutboxApart(Jobs):
     def finish(self, job, reading):
         with self._database.write() as connection:
             ended = jobs_module._end(connection, job, Status.SUCCEEDED)
-            connection.execute(readings.insert().values(jobs_module._reading_row(ended, reading)))
+            connection.execute(add_reading, reading_row(ended, reading))
         if self.dies:
             raise SystemExit
         with self._database.write() as connection:
@@ -202,7 +203,7 @@ class Unfenced(Jobs):
                 .values(status=Status.SUCCEEDED)
             )
             connection.execute(readings.delete().where(readings.c.job_id == job.id))
-            connection.execute(readings.insert().values(jobs_module._reading_row(job, reading)))
+            connection.execute(add_reading, reading_row(job, reading))
             ended = replace(now, status=Status.SUCCEEDED)
             return outbox.tell(connection, ended, reading, public_url="")
 
