@@ -40,7 +40,8 @@ def fill(database: Database, count: int, *, pausing: bool = False) -> None:
     kind = database.is_sqlite
     level = "0" if pausing else "CASE WHEN i % 100 = 0 THEN 0 WHEN i % 100 <= 10 THEN 1 ELSE 2 END"
     tried, prefix = ("1", "paused") if pausing else ("0", "deep")
-    created = _MOMENT[kind].format("-i * 0.001")
+    age = "-86400 - i * 0.001" if pausing else "-i * 0.001"
+    created = _MOMENT[kind].format(age)
     not_before = _MOMENT[kind].format("3600") if pausing else created
     request = "CAST(:request AS jsonb)" if not kind else ":request"
     rows = (

@@ -351,7 +351,8 @@ def _held(job_id: str, attempt: int) -> tuple[Any, ...]:
 
 
 def _claimable() -> Select[tuple[str]]:
-    return select(jobs.c.id).where(stands(jobs.c.status, Status.QUEUED), jobs.c.not_before <= clock())
+    now = select(clock()).scalar_subquery()  # read once, not for every job that waits out a pause
+    return select(jobs.c.id).where(stands(jobs.c.status, Status.QUEUED), jobs.c.not_before <= now)
 
 
 _CLAIM: Final = NotedChange(
