@@ -125,8 +125,8 @@ class Answer:
 
     def take(self, event: Json) -> None:
         """Raises ServerUnavailable, or PromptUnreadable."""
-        if "error" in event:
-            raise _failure(event["error"])
+        if error := event.get("error"):
+            raise _failure(error)
         try:
             self._count(event.get("usage") or {})
             for choice in event.get("choices") or ():

@@ -11,7 +11,7 @@ import json
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -104,7 +104,7 @@ class Server:
         except (KeyError, TypeError, ValueError):
             raise ServerUnavailable("unreadable") from None
 
-    def ask(self, said: Json, line: Line) -> Iterator[Json]:
+    def ask(self, said: Json, line: Line) -> Generator[Json, None, None]:
         """The events of the answer, as they come. Raises PathlaneError."""
         timeout = httpx.Timeout(self.silence_seconds, connect=CONNECT_SECONDS)
         headers = self._headers() | {"accept": "text/event-stream", "content-type": "application/json"}
