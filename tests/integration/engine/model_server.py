@@ -89,8 +89,13 @@ class ModelServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, plan=lambda handler, number: handler.answer("<answer>", "A", "</answer>"), port=0):
+    def __init__(
+        self, plan=lambda handler, number: handler.answer("<answer>", "A", "</answer>"), port=0, tls=None
+    ):
         super().__init__(("127.0.0.1", port), Answering)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+        self._scheme = "http" if tls is None else "https"
         self.plan, self.models = plan, [{"id": MODEL, "object": "model", "max_model_len": 4096}]
         self.asked, self.seen, self.lock = [], [], threading.Lock()
         self.left = threading.Event()
@@ -98,7 +103,7 @@ class ModelServer(ThreadingHTTPServer):
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+        return f"{self._scheme}://127.0.0.1:{self.server_address[1]}/v1"
 
     def handle_error(self, request, client_address):
         pass

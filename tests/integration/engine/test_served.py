@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -14,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, missing
 from tests.integration.engine.model_server import MODEL, ModelServer
 from tests.integration.engine.tiny import LICENSE, ask, picture
 from tests.reasoners import read
@@ -184,6 +186,41 @@ def test_whoever_is_cancelled_before_the_first_byte_is_not_waited_for(served):
     completion = one(reasoner, interrupt)
     assert (completion.text, completion.finish) == ("", Finish.CANCELLED)
     assert server.left.wait(5)
+
+
+@pytest.fixture
+def behind_tls(tmp_path):
+    """A server behind TLS that writes for ever, and the certificate that it signed by itself."""
+    if shutil.which("openssl") is None:
+        missing("openssl")
+    pair = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-days", "2", "-subj", "/CN=models", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-out", str(pair[0]), "-keyout", str(pair[1])],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*pair)
+    server = ModelServer(three_pieces_and_then_nothing, tls=context)
+    yield server, pair[0]
+    server.shutdown()
+    server.server_close()
+
+
+def test_behind_tls_an_answer_is_cut_just_the_same(behind_tls, monkeypatch):
+    server, certificate = behind_tls
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    completion = one(reasoner_at(server.url, plain_http=False), after(2))
+    assert (completion.text, completion.finish) == ("The stain is", Finish.DEADLINE)
+    assert server.left.wait(5)
+
+
+def test_a_server_of_an_unknown_authority_is_asked_nothing(behind_tls):
+    server, _ = behind_tls
+    error = one(reasoner_at(server.url, plain_http=False))
+    assert (type(error), error.reason) == (ServerUnavailable, "certificate")
+    assert not server.asked
 
 
 @pytest.mark.parametrize(
