@@ -16,20 +16,16 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 
-from worker import log, tasks
+from worker import log, reasoners, tasks
 from worker.address import AllowList
 from worker.app import READ, READ_QUEUE, connect, consume, ring, ring_deliveries
 from worker.bell import Bell
 from worker.drain import LEAVE_SECONDS, Drain
 from worker.engine import devices
 from worker.engine.loop import EngineLoop
-from worker.engine.models.checkpoint import check
-from worker.engine.models.in_flight import InFlightReasoner
-from worker.engine.models.loading import Source
-from worker.engine.models.reference import ReferenceReasoner
 from worker.engine.reasoner import Identity, Reasoner
 from worker.engine.slots import Slots
-from worker.errors import ModelUnavailable, PathlaneError, TransientError
+from worker.errors import PathlaneError, TransientError
 from worker.imaging.fetch import https_fetcher
 from worker.imaging.source import open_patches
 from worker.pinned import pinned_client
@@ -44,8 +40,6 @@ from worker.store.session import Database
 from worker.watchdog import QUARANTINED, Watchdog, leave_now
 
 EX_CONFIG = 78
-#: limits of one step of the model: a prefill of several large images takes long on the CPU
-STEP_SECONDS, STEP_SECONDS_ON_CPU = 60.0, 900.0
 #: a round of the heartbeat may wait for SQLite's lock, and for the lost connections of a pool, one by one
 ROUND_SECONDS = 120.0
 #: what was not rung while the broker was silent is not rung for one by one
@@ -63,12 +57,12 @@ def main() -> int:
         if arguments.command == "alive":
             return _alive(settings)
         if arguments.command == "devices":
-            print(json.dumps(devices.visible()))  # noqa: T201
+            print(json.dumps(reasoners.devices_of(settings.model)))  # noqa: T201
             return 0
         return _work(settings, arguments.device or settings.model.device)
     except (SettingsError, PathlaneError) as error:
         print(f"pathlane worker: {error}", file=sys.stderr)  # noqa: T201
-        return 1 if isinstance(error, TransientError) else EX_CONFIG
+        return _status_of(error)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,14 +73,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check(settings: Settings) -> int:
-    """Whether the model could be loaded: prints one JSON object."""
+    """Whether the model could be loaded, or its server has it: prints one JSON object."""
     try:
-        check(settings.model.model, settings.model.model_license)
-    except ModelUnavailable as error:
-        print(json.dumps({"ok": False, "text": error.public}))  # noqa: T201
-        return EX_CONFIG
+        reasoners.check_model(settings.model)
+    except (SettingsError, PathlaneError) as error:
+        print(json.dumps({"ok": False, "text": str(error)}))  # noqa: T201
+        return _status_of(error)
     print(json.dumps({"ok": True, "text": f"{settings.model.model} is here"}))  # noqa: T201
     return 0
+
+
+def _status_of(error: Exception) -> int:
+    return 1 if isinstance(error, TransientError) else EX_CONFIG
 
 
 def _alive(settings: Settings) -> int:
@@ -139,22 +137,17 @@ def _drain(settings: Settings, service: Service) -> Drain:
 
 
 def _watchdog(settings: Settings, service: Service, engine: EngineLoop, identity: Identity) -> Watchdog:
-    on_cpu = identity.device == "cpu"
     return Watchdog(
         progress=engine.progress,
         rounds=lambda: service.rounds,
         give_back=lambda progress: service.give_back(progress.in_step),
-        step_seconds=settings.model.step_seconds or (STEP_SECONDS_ON_CPU if on_cpu else STEP_SECONDS),
+        step_seconds=settings.model.step_seconds or reasoners.step_seconds(settings.model, identity),
         round_seconds=max(ROUND_SECONDS, 4 * settings.store.lease_seconds),
     )
 
 
 def _reasoner(settings: Settings) -> Reasoner:
-    model = settings.model
-    source = Source(model=model.model, license_accepted=model.model_license, max_pixels=model.max_pixels)
-    if model.engine == "reference":
-        return ReferenceReasoner(source)
-    return InFlightReasoner(source, rows=model.slots, max_new_tokens=model.max_new_tokens)
+    return reasoners.reasoner_of(settings.model)
 
 
 def _service(settings: Settings, database: Database, engine: EngineLoop, identity: Identity) -> Service:

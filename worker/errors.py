@@ -37,6 +37,7 @@
     │   ├── SlotTimeout
     │   ├── GpuOutOfMemory
     │   ├── EngineStopped
+    │   ├── ServerUnavailable
     │   ├── FhirUnavailable
     │   ├── StoreUnavailable
     │   └── BrokerUnavailable
@@ -256,6 +257,18 @@ class EngineStopped(TransientError):
         #: whether the model had begun to read the case; if not, the case cannot be the reason
         self.begun = begun
         super().__init__()
+
+
+class ServerUnavailable(TransientError):
+    """The model's server did not answer as it should; it will be asked again."""
+
+    def __init__(self, reason: str, *, http_status: int | None = None, retry_after: str = "") -> None:
+        #: one word: `unreachable`, `silent`, `busy`, `broken`, `unreadable` ...
+        self.reason = reason
+        self.http_status = http_status
+        #: the header as it came
+        self.retry_after = retry_after
+        super().__init__(" ".join(filter(None, (reason, str(http_status or "")))))
 
 
 class FhirUnavailable(TransientError):

@@ -38,7 +38,8 @@ def pinned_client(
 ) -> httpx.Client:
     """A client that goes only where `allow` says, for any number of threads.
 
-    `seconds` is the limit for a whole exchange, from looking the name up to the last byte of the answer.
+    `seconds` is the limit for a whole exchange, from looking the name up to the last byte of the answer;
+    a request's own httpx timeouts bound its parts.
     Every request has its own connection, looked up and checked anew. It follows no redirect, reads no proxy
     from the environment and keeps no cookie. Its requests raise AddressRefused, an httpx exception, or
     UnicodeError for a name that IDNA cannot read.
@@ -105,12 +106,13 @@ class _CheckedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002  httpcore's signature
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        deadline = _Deadline(self._seconds if timeout is None else min(timeout, self._seconds))
+        deadline = _Deadline(self._seconds)
+        connecting = _Deadline(self._seconds if timeout is None else min(timeout, self._seconds))
         with _raised_as(httpcore.ConnectTimeout, httpcore.ConnectError):
             if not self._allow.may_allow(host, port):
                 raise AddressRefused
-            addresses = self._allow.check(host, port, self._look_up(host, port, deadline))
-            return _LimitedStream(_connect_to_one(addresses, port, deadline), deadline)
+            addresses = self._allow.check(host, port, self._look_up(host, port, connecting))
+            return _LimitedStream(_connect_to_one(addresses, port, connecting), deadline)
 
     def _look_up(self, host: str, port: int, deadline: _Deadline) -> Sequence[str]:
         try:

@@ -54,11 +54,11 @@ class QueueSettings(_Section):
 
 class ModelSettings(_Section):
     model: str = "demo"
-    """The checkpoint: a folder, a hub id such as `WenchuanZhang/Patho-R1-3B`, or `demo`."""
+    """A folder, a hub id such as `WenchuanZhang/Patho-R1-3B`, or `demo`; with `served`, its name there."""
     model_license: str = ""
     """The licence of the model, set by whoever read and accepted it; kept with every reading."""
-    engine: Literal["in-flight", "reference"] = "in-flight"
-    """`in-flight` writes answers side by side; `reference` one by one, so that nobody else matters."""
+    engine: Literal["in-flight", "reference", "served"] = "in-flight"
+    """`in-flight` writes answers side by side; `reference` one by one; `served` asks a server for them."""
     device: str = "auto"
     """`auto` (the first GPU, else the CPU), `cpu`, or `cuda:N`."""
     slots: Annotated[int, Field(ge=1, le=256)] = 4
@@ -73,6 +73,14 @@ class ModelSettings(_Section):
     """Time in the engine for a request that names no `timeout` of its own, in seconds."""
     step_seconds: Annotated[float, Field(ge=1, le=86400)] | None = None
     """Seconds of one step after which the worker counts as stuck; by default 60 on a GPU, 900 on the CPU."""
+    served_url: str = ""
+    """With `served`: the base URL of an OpenAI-compatible server, `https://gpu.example.org:8000/v1`."""
+    served_plain_http: bool = False
+    """Whether that URL may be `http:`; only for a server on the same machine or a closed network."""
+    served_token_file: Path | None = None
+    """File with the token that server asks for (`Authorization: Bearer`); without it, none is sent."""
+    served_silence_seconds: Annotated[float, Field(ge=1, le=3600)] = 120
+    """How long that server may send nothing before a case goes back to the queue, in seconds."""
 
 
 class ImagingSettings(_Section):

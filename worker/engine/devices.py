@@ -1,7 +1,7 @@
 """Devices: which one to run on, and a name for it that is the same in every process and container.
 
 In: the setting `auto`, `cpu` or `cuda:N`. Out: a torch device name; a key for the slot files; what is
-there. It knows no model. torch is imported inside, so that who names the CPU does not pay for it.
+there. It knows no model. torch is imported inside: who names the CPU, or a server, does not pay for it.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def visible() -> tuple[str, ...]:
 
 
 def key_of(device: str) -> str:
-    """`GPU-<uuid>` of a chosen CUDA device, since its number depends on CUDA_VISIBLE_DEVICES; else `cpu`."""
-    if device == "cpu":
+    """`GPU-<uuid>` of a CUDA device, whose number depends on CUDA_VISIBLE_DEVICES; else its name."""
+    if _CUDA.match(device) is None:
         return device
     import torch  # noqa: PLC0415
 

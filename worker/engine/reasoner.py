@@ -128,13 +128,16 @@ class Identity:
     """Which model it is and how it is run: what a reading needs in order to be traced."""
 
     model: str
-    #: "sha256:" and 64 hex digits, over the weight files
+    #: "sha256:" and 64 hex digits, over the weight files; where a server has them,
+    #: "unknown:" and 16 over its URL and the model's name
     weights_digest: str
     #: as named by whoever accepted it
     license: str
-    #: how it is run: `in-flight` or `reference`
+    #: how it is run: `in-flight`, `reference` or `served`
     engine: str
+    #: `unknown` where a server does not say
     dtype: str
+    #: `cpu`, `cuda:N`, or host and port of a server
     device: str
     #: pixels of one image that the model is shown at most
     max_pixels: int
