@@ -76,7 +76,7 @@ class Flight:
         in_threads(self._slots, ask, range(len(asked)))
         return Texts(texts=texts, latencies=latencies, steps=self._reasoner.steps - steps)
 
-    def stat(self, asked: Sequence[Case], count: int, on_case: Callable[[int], object]) -> list[float]:
+    def stat(self, asked: Sequence[Case], count: int) -> list[float]:
         """Seconds of STAT cases, one after the other, while every row is taken and others wait."""
         over, latencies = threading.Event(), list[float]()
         backlog = itertools.takewhile(lambda _: not over.is_set(), itertools.cycle(asked))
@@ -87,7 +87,6 @@ class Flight:
             time.sleep(0.05 * (1 + number % 3))
             urgent = Case(name=f"stat {number}", number=number, tokens=STAT_TOKENS)
             latencies.append(self._ask(urgent, Priority.STAT)[1])
-            on_case(1)
         over.set()
         feeding.join()
         return latencies

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from qwen_vl_utils import process_vision_info
 from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
+from transformers.utils import logging
 
 from tests.benchmarks.workload import Case
 from worker.engine.prompt import messages
@@ -33,6 +34,7 @@ class Loops:
     """One model. Inputs are prepared inside `quickstart` and `static`, unless they are handed in."""
 
     def __init__(self, folder: Path, device: str) -> None:
+        logging.disable_progress_bar()
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         self._processor = AutoProcessor.from_pretrained(folder, local_files_only=True, padding_side="left")
         self._model = Qwen2_5_VLForConditionalGeneration.from_pretrained(

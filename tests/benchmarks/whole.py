@@ -42,7 +42,7 @@ from worker.store.tables import AuditRow
 
 ROOT = Path(__file__).parents[2]
 DATABASES = ("postgresql", "sqlite")
-READY_SECONDS, READ_SECONDS = 180, 600
+READY_SECONDS, READ_SECONDS = 600, 1800
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
