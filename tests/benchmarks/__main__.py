@@ -51,6 +51,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nInterrupted: what was measured before follows.", file=sys.stderr)
         status = INTERRUPTED
+    except (RuntimeError, TimeoutError) as error:  # a part of an installation ended, or hung
+        print(f"\nStopped: {error}", file=sys.stderr)
+        status = 1
     if as_json:
         print(json.dumps({"machine": facts, "runs": [run.values() for run in runs]}, indent=2))
     else:

@@ -7,8 +7,8 @@ It measures nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 QUICKSTART = "quickstart loop"
@@ -44,6 +44,8 @@ class Measured:
     same: int | None = None
     #: the name of the engine that this is the whole pipeline of
     of: str = ""
+    #: CPU seconds of what the worker does around the model
+    stages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def rate(self) -> float:
@@ -68,6 +70,7 @@ class Measured:
             "p95_seconds": percentile(self.latencies, 95), "rows_per_step": self.occupancy,
             "cpu_seconds": self.cpu_seconds, "others_cpu_seconds": self.others_cpu_seconds,
             "stat_p95_seconds": percentile(self.stat_latencies, 95), "same_text": self.same,
+            "stages_cpu_seconds": dict(self.stages),
         }  # fmt: skip
 
 
@@ -98,6 +101,7 @@ def table(runs: Sequence[Measured]) -> str:
         lines += ["", f"**{workload} lengths**: {here[0].cases} cases, {here[0].tokens} tokens", ""]
         lines += [_line(HEAD), _line(["---"] * len(HEAD))]
         lines += [_line(_cells(run, here)) for run in here]
+        lines += ["", *(_around(run) for run in here if run.stages)]
     return "\n".join(lines)
 
 
@@ -116,6 +120,11 @@ def _cells(run: Measured, runs: Sequence[Measured]) -> list[str]:
         _number(percentile(run.stat_latencies, 95)),
         "" if run.same is None else f"{run.same} / {run.cases}",
     ]
+
+
+def _around(run: Measured) -> str:
+    each = (f"{stage} {1000 * spent / run.cases:.1f}" for stage, spent in sorted(run.stages.items()))
+    return f"- {run.engine}, CPU ms a case around the model: {', '.join(each)}"
 
 
 def _number(value: float | None) -> str:

@@ -152,7 +152,7 @@ def _quickest(entry: Entry, times: int, progress: Progress) -> tuple[Measured, l
         runs.append(Measured(
             workload=entry.workload, engine=entry.engine, slots=entry.slots, cases=len(entry.asked),
             tokens=tokens_of(entry.asked), seconds=seconds, latencies=tuple(written.latencies),
-            steps=written.steps, cpu_seconds=cost.worker, others_cpu_seconds=cost.others, of=entry.of,
+            steps=written.steps, cpu_seconds=cost.worker, others_cpu_seconds=cost.others, stages=cost.stages, of=entry.of,
         ))  # fmt: skip
     return best(runs), texts
 
@@ -168,7 +168,7 @@ def _timed(read: Callable[[OnCase], Texts]) -> Read:
     def run(on_case: OnCase) -> tuple[Texts, Cost, float]:
         began, spent = time.perf_counter(), time.process_time()
         written = read(on_case)
-        cost = Cost(worker=time.process_time() - spent, others=0.0)
+        cost = Cost(worker=time.process_time() - spent)
         return written, cost, time.perf_counter() - began
 
     return run

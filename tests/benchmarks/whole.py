@@ -14,10 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from sqlalchemy import select
@@ -43,14 +44,26 @@ from worker.store.tables import AuditRow
 ROOT = Path(__file__).parents[2]
 DATABASES = ("postgresql", "sqlite")
 READY_SECONDS, READ_SECONDS = 600, 1800
+#: how often the worker notes what it has done
+NOTED_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """CPU seconds."""
 
+    #: of the process that has the model
     worker: float
-    others: float
+    others: float = 0.0
+    #: of them, the worker's: of the threads that claim, open, prepare and finish
+    stages: Mapping[str, float] = field(default_factory=dict)
+
+    def since(self, before: Cost) -> Cost:
+        return Cost(
+            worker=self.worker - before.worker,
+            others=self.others - before.others,
+            stages={stage: spent - before.stages.get(stage, 0.0) for stage, spent in self.stages.items()},
+        )
 
 
 @contextmanager
@@ -95,16 +108,16 @@ class Whole:
         requests = [self._request(case) for case in asked]
         store, told = Jobs(self._database), len(self._receiver.received)
         ids = self._submitted(store, requests) if backlog else []
-        steps, cost, began = self._steps(), self._cost(), time.perf_counter()
+        steps, before, began = self._notes()["steps"], self._cost(), time.perf_counter()
         if backlog:
             ring(READ, queue=READ_QUEUE, times=len(ids))
         else:
             ids = [self._asked(store, request) for request in requests]
         self._until_told(told, len(asked), on_case)
-        seconds, spent = time.perf_counter() - began, self._cost()
+        seconds, after = time.perf_counter() - began, self._cost()
         texts, latencies = self._found(ids)
-        written = Texts(texts=texts, latencies=latencies, steps=self._steps() - steps)
-        return written, Cost(worker=spent.worker - cost.worker, others=spent.others - cost.others), seconds
+        steps = self._notes()["steps"] - steps
+        return Texts(texts=texts, latencies=latencies, steps=steps), after.since(before), seconds
 
     def _submitted(self, store: Jobs, requests: Sequence[JobRequest]) -> list[str]:
         return [store.submit(request, submitter="bench").job.id for request in requests]
@@ -158,7 +171,9 @@ class Whole:
         self._until(socket.exists)
         self._run("courier", sys.executable, "-m", "integrations.courier")
         self._run("worker", sys.executable, "-m", "tests.benchmarks.forced_worker")
-        self._until(lambda: Workers(self._database).alive(within_seconds=60))
+        self._until(
+            lambda: Workers(self._database).alive(within_seconds=60) and (self._folder / "notes").exists()
+        )
 
     def _run(self, name: str, *command: str) -> None:
         # In a session of its own: Ctrl-C is for this program, which ends its parts itself.
@@ -177,7 +192,7 @@ class Whole:
             "MODEL": model, "MODEL_LICENSE": license_accepted, "DEVICE": self._device,
             "WEBHOOK_HOSTS": "127.0.0.0/8", "WEBHOOK_PLAIN_HTTP": "true",
         }  # fmt: skip
-        files = {"BENCH_LENGTHS": self._folder / "lengths", "BENCH_STEPS": self._folder / "steps"}
+        files = {"BENCH_LENGTHS": self._folder / "lengths", "BENCH_NOTES": self._folder / "notes"}
         settings = {f"PATHLANE_{name}": value for name, value in own.items()} | files
         return given | {name: str(value) for name, value in settings.items()}
 
@@ -188,16 +203,19 @@ class Whole:
                 raise RuntimeError(self._said())
             time.sleep(0.05)
 
-    def _steps(self) -> int:
-        time.sleep(0.5)  # the worker notes them ten times a second
-        return int((self._folder / "steps").read_text() or 0)
+    def _notes(self) -> dict[str, Any]:
+        time.sleep(3 * NOTED_SECONDS)
+        notes: dict[str, Any] = json.loads((self._folder / "notes").read_text())
+        return notes
 
     def _cost(self) -> Cost:
+        stages = self._notes()["stages"]
         served = [process for pid in self._served_by for process in _family(pid)]
         others = [*(part for name, part in self._processes.items() if name != "worker"), *served]
         return Cost(
             worker=_cpu(self._processes["worker"]),
             others=sum(map(_cpu, others)) + time.process_time(),
+            stages=stages,
         )
 
     def _said(self) -> str:
