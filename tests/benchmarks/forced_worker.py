@@ -72,6 +72,7 @@ def main():
     Jobs.claim = accounted("claim", Jobs.claim)
     Jobs.finish = accounted("finish", Jobs.finish)
     program.open_patches = accounted("open", program.open_patches)
+    program.ring_deliveries = accounted("ring", program.ring_deliveries)
     program._reasoner, program.EngineLoop = counted, Forced
     return program.main()
 
