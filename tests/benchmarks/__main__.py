@@ -27,6 +27,7 @@ from tests.benchmarks import machine
 from tests.benchmarks.figures import Measured, table
 from tests.benchmarks.run import ENTRIES, Plan, measured
 from tests.benchmarks.whole import DATABASES
+from tests.benchmarks.workload import LENGTHS
 from worker import log
 from worker.engine import devices
 
@@ -58,34 +59,12 @@ def main() -> int:
         print(json.dumps({"machine": facts, "runs": [run.values() for run in runs]}, indent=2))
     else:
         print(table(runs))
-        print("\nServed model: not run; there is no engine for it here yet." if not status else "")
+        print("\nServed model: not run; it has no row here yet.")
     return status
 
 
 def _plan() -> tuple[Plan, bool]:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("--only", nargs="+", choices=ENTRIES, default=list(ENTRIES))
-    parser.add_argument("--workload", nargs="+", choices=["uniform", "skewed"], default=["uniform", "skewed"])
-    parser.add_argument("--slots", nargs="+", type=int, default=[1, 8, 32])
-    parser.add_argument("--static", nargs="+", type=int, default=[8, 32], metavar="SIZE")
-    parser.add_argument("--database", nargs="+", choices=DATABASES, default=list(DATABASES))
-    parser.add_argument("--cases", type=int, default=128, help="in each workload (128)")
-    parser.add_argument(
-        "--stat", type=int, default=20, help="STAT cases under a full backlog (20; 0 is none)"
-    )
-    parser.add_argument("--inputs", choices=["inside", "outside"], default="inside")
-    parser.add_argument("--backlog", action="store_true", help="installations: submit before the timing")
-    parser.add_argument("--repeat", type=int, default=1, help="runs of each, of which the quickest counts")
-    parser.add_argument("--threads", type=int, default=1, help="of torch, for every engine (1)")
-    parser.add_argument("--model", default="demo", help="a folder or hub id (demo)")
-    parser.add_argument("--license", default="", help="that you accept for it")
-    parser.add_argument("--device", default="cpu", help="auto, cpu or cuda:N (cpu)")
-    parser.add_argument("--quick", action="store_true", help="16 cases, 1 and 8 slots, SQLite")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
+    given = _parser().parse_args()
     if given.quick:
         given.cases, given.slots, given.static, given.stat = 16, [1, 8], [8], 3
         given.database = ["sqlite"]
@@ -96,6 +75,35 @@ def _plan() -> tuple[Plan, bool]:
         device=devices.choose(given.device),
     )  # fmt: skip
     return plan, given.json
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    what = parser.add_argument_group("what runs")
+    what.add_argument("--only", nargs="+", choices=ENTRIES, default=list(ENTRIES))
+    what.add_argument("--workload", nargs="+", choices=LENGTHS, default=list(LENGTHS))
+    what.add_argument("--slots", nargs="+", type=int, default=[1, 8, 32])
+    what.add_argument("--static", nargs="+", type=int, default=[8, 32], metavar="SIZE")
+    what.add_argument("--database", nargs="+", choices=DATABASES, default=list(DATABASES))
+    what.add_argument("--cases", type=int, default=128, help="in each workload (128)")
+    what.add_argument("--stat", type=int, default=20, help="STAT cases under a full backlog (20; 0 is none)")
+    what.add_argument("--quick", action="store_true", help="16 cases, 1 and 8 slots, SQLite")
+    _add_conditions(parser.add_argument_group("how"))
+    return parser
+
+
+def _add_conditions(how: argparse._ArgumentGroup) -> None:
+    how.add_argument("--inputs", choices=["inside", "outside"], default="inside", help="of the timing")
+    how.add_argument("--backlog", action="store_true", help="installations: submit before the timing")
+    how.add_argument("--repeat", type=int, default=1, help="runs of each, of which the quickest counts")
+    how.add_argument("--threads", type=int, default=1, help="of torch, for the engines alone (1)")
+    how.add_argument("--model", default="demo", help="a folder or hub id (demo)")
+    how.add_argument("--license", default="", help="that you accept for it")
+    how.add_argument("--device", default="cpu", help="auto, cpu or cuda:N (cpu)")
+    how.add_argument("--json", action="store_true")
 
 
 def _progress() -> Callable[[str, int, int], None]:

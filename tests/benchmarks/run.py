@@ -19,6 +19,7 @@ from tests.benchmarks.workload import LONGEST, Case, cases, tokens_of
 from worker.engine.models.checkpoint import find
 from worker.engine.models.in_flight import InFlightReasoner
 from worker.engine.models.loading import Source
+from worker.engine.reasoner import Reasoner
 
 WARM_UP = 2
 MAX_PIXELS = 1_003_520
@@ -110,15 +111,21 @@ def _static(plan: Plan, work: Work) -> Iterator[Entry]:
 def _in_flight(plan: Plan, work: Work) -> Iterator[Entry]:
     model, license_accepted = plan.model
     source = Source(model=model, license_accepted=license_accepted, max_pixels=MAX_PIXELS)
+    yield from _alone(
+        plan, work, "in-flight", lambda slots: InFlightReasoner(source, rows=slots, max_new_tokens=LONGEST)
+    )
+
+
+def _alone(plan: Plan, work: Work, name: str, make: Callable[[int], Reasoner]) -> Iterator[Entry]:
+    """Any reasoner in an engine loop of its own; a served model is one too."""
     for slots in plan.slots:
-        reasoner = Counted(InFlightReasoner(source, rows=slots, max_new_tokens=LONGEST))
-        with Flight(reasoner, slots, plan.device).open() as flight:
+        with Flight(Counted(make(slots)), slots, plan.device).open() as flight:
             for shape, asked in work.items():
                 if plan.inputs == "outside":
                     flight.prepare(asked)
                 flight.read(asked[:WARM_UP], lambda _: None)
                 yield Entry(
-                    workload=shape, engine=f"in-flight {slots}", slots=slots, asked=asked,
+                    workload=shape, engine=f"{name} {slots}", slots=slots, asked=asked,
                     read=_timed(partial(flight.read, asked)), stat=partial(flight.stat, asked, plan.stat),
                 )  # fmt: skip
 
@@ -136,7 +143,7 @@ def _whole(plan: Plan, work: Work) -> Iterator[Entry]:
                 )  # fmt: skip
 
 
-#: a served model is one more reasoner for a `Flight`, once there is an engine for one
+#: a served model's place: `_alone` with its reasoner
 ENTRIES: dict[str, Callable[[Plan, Work], Iterator[Entry]]] = {
     "quickstart": _quickstart, "static": _static, "in-flight": _in_flight, "whole": _whole,
 }  # fmt: skip
