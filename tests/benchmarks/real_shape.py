@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 import psutil
@@ -45,6 +46,8 @@ class Step:
     graphs: bool
     #: of one step: the median
     seconds: float
+    #: of all threads, where the machine is a CPU; also the median
+    cpu_seconds: float
     #: that it must read at least
     bytes: int
 
@@ -84,9 +87,9 @@ def _run(given: argparse.Namespace, model: Any, speed: float, facts: dict[str, s
         print(f"- prefill: {prompt.length} tokens of one {given.image} x {given.image} image and question in "
               f"{seconds:.2f} s\n")  # fmt: skip
         print(
-            "| rows | context | graphs | s a step | tokens/s | GB read a step | at bandwidth, s | of bandwidth |"
+            "| rows | context | graphs | s a step | CPU s | tokens/s | GB read a step | at bandwidth, s | of bandwidth |"
         )
-        print("|---|---|---|---|---|---|---|---|", flush=True)
+        print("|---|---|---|---|---|---|---|---|---|", flush=True)
     found = []
     for step in steps(model, decoder, prompt, given.rows, given.steps):
         found.append(asdict(step) | {"tokens_per_second": step.rate, "bandwidth_share": _share(step, speed)})
@@ -102,7 +105,7 @@ def _run(given: argparse.Namespace, model: Any, speed: float, facts: dict[str, s
 
 def _line(step: Step, speed: float) -> str:
     cells = [
-        step.rows, step.context, "yes" if step.graphs else "no", f"{step.seconds:.4f}", f"{step.rate:.1f}",
+        step.rows, step.context, "yes" if step.graphs else "no", f"{step.seconds:.4f}", f"{step.cpu_seconds:.4f}", f"{step.rate:.1f}",
         f"{step.bytes / 1e9:.2f}", f"{step.bytes / speed:.4f}", f"{100 * _share(step, speed):.0f} %",
     ]  # fmt: skip
     return f"| {' | '.join(map(str, cells))} |"
@@ -144,17 +147,19 @@ def _timed(model: Any, decoder: Decoder, prompt: Opening, rows: int, number: int
     for row in range(1, rows):
         pool.copy(0, row, length)
     pool.lengths[:rows] = length
-    taken = list[float]()
+    taken, spent = list[float](), list[float]()
     for step in range(WARM_UPS + number):
-        began = time.perf_counter()
+        began, before = time.perf_counter(), time.process_time()
         chooser.choose([Decoding()] * rows)
         decoder.decode(rows, length + step + 1)
         _wait(decoder)
         taken.append(time.perf_counter() - began)
+        spent.append(time.process_time() - before)
     context = length + WARM_UPS + number
     pool.lengths[0] = length
     return Step(
-        rows=rows, context=context, graphs=graphs, seconds=sorted(taken[WARM_UPS:])[number // 2],
+        rows=rows, context=context, graphs=graphs, seconds=median(taken[WARM_UPS:]),
+        cpu_seconds=median(spent[WARM_UPS:]),
         bytes=bandwidth.step_bytes(model, rows=rows, context=context),
     )  # fmt: skip
 
