@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test storms lint lock train-demo clean
+.PHONY: setup demo test storms bench bench-real lint lock train-demo clean
 
 setup: $(STAMP)
 
@@ -28,6 +28,16 @@ test: setup
 # Every storm in its long form, and the table of docs/reference/guarantees.md.
 storms: setup
 	$(BIN)/python -m tests.faults
+
+# Every way of running the model over the same cases, in one table: docs/reference/performance.md. BENCH="--quick" is a
+# small run, BENCH=--help says what else there is. A quiet machine is needed for figures that mean anything.
+BENCH ?=
+bench: setup
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+# Steps of the engine at the shape of Patho-R1-3B, random weights, beside the memory's bandwidth: 12 GiB, or a GPU.
+bench-real: setup
+	$(BIN)/python -m tests.benchmarks.real_shape $(BENCH)
 
 lint: setup
 	$(BIN)/ruff check
