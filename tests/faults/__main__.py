@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.faults.cluster import postgresql
+from tests.faults.cluster import Cluster, postgresql
 from tests.faults.storms import STORMS
 from tests.faults.weather import Storm, Weather, weather
 
@@ -26,51 +26,68 @@ HEAD = (
 )
 
 
+@dataclass(slots=True, kw_only=True)
+class Sky:
+    """Where storms are blown, one after the other, and what came of them."""
+
+    folder: Path
+    short: bool
+    calm: bool = True
+    figures: list[str] = field(default_factory=list)
+
+    def blow(self, name: str, kind: str, cluster: Cluster | None) -> None:
+        """One row of the table, or the reason on standard error why there is none."""
+        storm = STORMS[name]
+        reason = storm.why_not() if cluster or not storm.needs_server else "a database server"
+        if reason:
+            print(f"{name} on {kind}: not run here without {reason}", file=sys.stderr)
+            return
+        try:
+            seen = self._weather(storm, f"{kind}-{name}", cluster)
+        except pytest.skip.Exception as skipped:
+            print(f"{name} on {kind}: {skipped}", file=sys.stderr)
+        except AssertionError as error:
+            self.calm = False
+            print(f"| {storm.fault} | {kind} | did not come to its end |", flush=True)
+            print(error, file=sys.stderr)
+        else:
+            self._note(kind, seen)
+
+    def _weather(self, storm: Storm, place: str, cluster: Cluster | None) -> Weather:
+        folder = self.folder / place
+        folder.mkdir()
+        url = cluster.new() if cluster else f"sqlite:///{folder / 'pathlane.db'}"
+        events = storm.short if self.short else storm.events
+        return weather(storm, url, folder, events=events, crash=cluster.crash if cluster else None)
+
+    def _note(self, kind: str, seen: Weather) -> None:
+        print(_row(kind, seen), flush=True)
+        self.figures += [f"- {kind}, {seen.fault}: {figure}" for figure in seen.figures]
+        for problem in seen.verdict.problems[:20]:
+            print(problem, file=sys.stderr)
+        self.calm = self.calm and seen.verdict.holds
+
+
 def main() -> int:
+    arguments = _parser().parse_args()
+    print(HEAD, flush=True)
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="storms-")))
+        sky = Sky(folder=folder, short=arguments.short)
+        for kind in arguments.database or ["sqlite", "postgresql"]:
+            cluster = opened.enter_context(postgresql()) if kind == "postgresql" else None
+            for name in arguments.storms or STORMS:
+                sky.blow(name, kind, cluster)
+    print("", *sky.figures, sep="\n")
+    return 0 if sky.calm else 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("storms", nargs="*", choices=[[], *STORMS], metavar="STORM", help=", ".join(STORMS))
     parser.add_argument("--database", choices=["sqlite", "postgresql"], action="append")
     parser.add_argument("--short", action="store_true")
-    arguments = parser.parse_args()
-    calm = True
-    figures: list[str] = []
-    print(HEAD, flush=True)
-    with ExitStack() as opened:
-        folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="storms-")))
-        for kind in arguments.database or ["sqlite", "postgresql"]:
-            cluster = opened.enter_context(postgresql()) if kind == "postgresql" else None
-            for name in arguments.storms or STORMS:
-                storm = STORMS[name]
-                if storm.needs_server and cluster is None:
-                    continue
-                if reason := storm.why_not():
-                    print(f"{name}: not run here without {reason}", file=sys.stderr)
-                    continue
-                place = folder / f"{kind}-{name}"
-                place.mkdir()
-                url = cluster.new() if cluster else f"sqlite:///{place / 'pathlane.db'}"
-                events = storm.short if arguments.short else storm.events
-                seen = _blown(storm, url, place, events, cluster.crash if cluster else None)
-                if seen is None:
-                    continue
-                print(_row(kind, seen), flush=True)
-                figures += [f"- {kind}, {seen.fault}: {figure}" for figure in seen.figures]
-                for problem in seen.verdict.problems[:20]:
-                    print(problem, file=sys.stderr)
-                calm = calm and seen.verdict.holds
-    print("", *figures, sep="\n")
-    return 0 if calm else 1
-
-
-def _blown(
-    storm: Storm, url: str, place: Path, events: int, crash: Callable[[], None] | None
-) -> Weather | None:
-    """None where something that the storm needs is not here."""
-    try:
-        return weather(storm, url, place, events=events, crash=crash)
-    except pytest.skip.Exception as skipped:
-        print(f"{storm.fault}: {skipped}", file=sys.stderr)
-        return None
+    return parser
 
 
 def _row(kind: str, seen: Weather) -> str:

@@ -156,7 +156,7 @@ def _under_load(ward: Ward, events: int, once: Callable[[], None]) -> None:
 
 
 def dying(point: str) -> dict[str, object]:
-    return {"faults": {"POINT": point, "CHANCE": "0.01"}}
+    return {"faults": {"POINT": point, "CHANCE": "0.04"}}
 
 
 STORMS = {
