@@ -84,13 +84,6 @@ class Linked(Ward):
         self.until(lambda: self.count("jobs", ended) and self.count("deliveries", told), BOUND)
         self.flows.append(time.monotonic() - healed)
 
-    @contextmanager
-    def undying(self) -> Iterator[None]:
-        """A worker that the network ends has lost its model, which may take minutes to load."""
-        before = [part.process.pid for part in self.parts]
-        yield
-        assert [part.process.pid for part in self.parts] == before, self.said("critical")
-
     def recoveries(self) -> list[float]:
         return self.flows
 

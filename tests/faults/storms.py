@@ -67,19 +67,23 @@ def restart_workers(ward: Ward, events: int) -> None:
 
 
 def kill_broker(ward: Ward, events: int) -> None:
-    _under_load(ward, events, ward.kill_broker)
+    with ward.undying():
+        _under_load(ward, events, ward.kill_broker)
 
 
 def flush_broker(ward: Ward, events: int) -> None:
-    _under_load(ward, events, ward.flush_broker)
+    with ward.undying():
+        _under_load(ward, events, ward.flush_broker)
 
 
 def pause_broker(ward: Ward, events: int) -> None:
-    _under_load(ward, events, lambda: ward.pause_broker(10))
+    with ward.undying():
+        _under_load(ward, events, lambda: ward.pause_broker(10))
 
 
 def crash_database(ward: Ward, events: int) -> None:
-    _under_load(ward, events, ward.crash_database)
+    with ward.undying():
+        _under_load(ward, events, ward.crash_database)
 
 
 def kill_courier(ward: Ward, events: int) -> None:

@@ -179,6 +179,14 @@ class Ward:
             stopped.set()
             feeder.join()
 
+    @contextmanager
+    def undying(self) -> Iterator[None]:
+        """A worker that its surroundings end has lost its model, which may take minutes to load."""
+        before = [part.process.pid for part in self.parts]
+        yield
+        if [part.process.pid for part in self.parts] != before:
+            self.problems.append("a process ended that nobody had touched")
+
     # what is seen
 
     def query(self, sql: str, **values: object) -> list[tuple]:

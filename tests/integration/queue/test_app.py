@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from kombu import Consumer, Queue
 
 from worker.app import DELIVER_QUEUE, DELIVER_WEBHOOK, READ, READ_QUEUE, app, check_broker, ring
@@ -60,6 +61,22 @@ def test_a_connection_that_was_lost_while_a_ring_is_worked_on_may_be_closed(brok
         connection._do_close_transport()
         channel.close()
     assert len(heard) == 1
+    assert broker.hlen("pathlane:unacked") == 1, "it comes back by the visibility timeout"
+
+
+@pytest.mark.parametrize("end", ["ack", "reject", "requeue"])
+def test_a_ring_may_end_after_its_connection_has(broker, end):
+    ring(READ, queue=READ_QUEUE)
+    heard = []
+    with (
+        app.connection_for_read() as connection,
+        Consumer(connection, queues=[Queue(READ_QUEUE)], on_message=heard.append, accept=["json"]),
+    ):
+        connection.drain_events(timeout=5)
+        channel = connection.default_channel
+        connection._do_close_transport()
+        channel.close()
+    getattr(heard[0], end)()
     assert broker.hlen("pathlane:unacked") == 1, "it comes back by the visibility timeout"
 
 
