@@ -151,9 +151,12 @@ def go_on(ward: Ward, events: int) -> None:
 
 
 def _under_load(ward: Ward, events: int, once: Callable[[], None]) -> None:
+    """Not again before work has flowed again: ever the same outage would be measured."""
     chance = random.Random(SEED)
     with ward.load():
         for _ in range(events):
+            ended = ward.count("jobs", "status = 'succeeded'")
+            ward.until(lambda ended=ended: ward.count("jobs", "status = 'succeeded'") > ended, 60)
             time.sleep(chance.uniform(1, 2))
             once()
         time.sleep(1)
