@@ -48,7 +48,7 @@ def kill_workers(ward: Ward, events: int) -> None:
 def workers_die(ward: Ward, events: int) -> None:
     """By themselves, at the point that the ward names."""
     with ward.load():
-        ward.until(lambda: len(ward.events) >= events, 60 + 20 * events)
+        ward.until(lambda: len(ward.events) >= events, 120 + 20 * events)
 
 
 def pause_workers(ward: Ward, events: int) -> None:
@@ -183,7 +183,7 @@ STORMS = {
     ),
     "rolling": Storm(
         fault="rolling restart of four workers, SIGTERM", blow=restart_workers, events=8, short=4,
-        ward={"workers": 4}, once=True,
+        ward={"workers": 4, "lease": 10}, once=True,
     ),
     "poison": Storm(fault="poison job kills its worker", blow=poison, events=6, short=3),
     "cap": Storm(
@@ -191,8 +191,8 @@ STORMS = {
         short=4, ward={"workers": 3, "slots": 2},
     ),
     "skew": Storm(
-        fault="worker clocks 10 minutes fast and slow", blow=go_on, events=20, short=4, once=True,
-        ward={"clocks": (600, -600)}, needs_server=True,
+        fault="worker clocks 10 minutes fast and slow", blow=go_on, events=10, short=3, once=True,
+        ward={"clocks": (600, -600), "lease": 4}, needs_server=True,
     ),
     "broker": Storm(fault="broker kill -9", blow=kill_broker, events=8, short=2),
     "flush": Storm(fault="broker FLUSHALL", blow=flush_broker, events=8, short=1),

