@@ -8,7 +8,7 @@ from tests.conftest import missing
 def pytest_collection_modifyitems(items):
     for item in items:
         if "faults" in item.path.parts:
-            item.add_marker(pytest.mark.timeout(300))
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session", autouse=True)

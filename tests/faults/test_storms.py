@@ -3,6 +3,8 @@
 import base64
 import json
 import time
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import redis
@@ -12,6 +14,7 @@ from tests.faults import plain_celery
 from tests.faults.cluster import postgresql
 from tests.faults.invariants import check
 from tests.faults.storms import STORMS
+from tests.faults.urgent import stat_behind_routine
 from tests.faults.ward import Ward
 from tests.faults.weather import weather
 from worker.jobs.job import ATTEMPTS_ALLOWED
@@ -118,8 +121,10 @@ def test_fifty_submissions_of_one_key_at_the_same_time_make_one_job(blow, databa
     assert calm(blow("twice", database_url)).jobs == 1
 
 
-def test_a_stat_case_is_the_next_one_claimed_behind_ten_thousand(blow, sqlite_url):
-    calm(blow("stat", sqlite_url))
+def test_a_stat_case_is_the_next_one_claimed_behind_a_thousand(tmp_path, sqlite_url):
+    """Behind ten thousand in the long form."""
+    behind = replace(STORMS["stat"], blow=partial(stat_behind_routine, backlog=1_000))
+    calm(weather(behind, sqlite_url, tmp_path / "ward", events=STORMS["stat"].short))
 
 
 def test_a_routine_case_is_read_although_urgent_ones_never_end(blow, sqlite_url):
