@@ -20,10 +20,10 @@ $(STAMP): requirements-dev.lock pyproject.toml
 demo: setup
 	$(BIN)/pathlane demo
 
-# Two at a time; then the storms, which kill programs and want the machine for themselves.
+# Two at a time; then the storms, which kill programs and are kept from all else.
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m storm
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m storm
 
 # Every storm in its long form, and the table of docs/reference/guarantees.md.
 storms: setup
