@@ -19,9 +19,9 @@ from integrations.fhir_orders import fhir_orders_of
 from integrations.hl7.mllp import Limits, Peer, serve, tls_context
 from integrations.hl7.results import CONTROL_ID_LENGTH
 from integrations.reception import Reception
-from integrations.taking import client_of, delivery_bell, intake_of, job_bell, ring_for, rules_of
+from integrations.taking import client_of, delivery_bell, intake_of, job_bell, rules_of
 from worker import log
-from worker.app import connect
+from worker.app import connect, ring_readers
 from worker.errors import PathlaneError, StoreUnavailable, TransientError
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
@@ -95,7 +95,7 @@ def listen_fhir(settings: Settings) -> None:
     """Until SIGTERM or SIGINT: asks the FHIR server what has changed. Notifications come to the gateway."""
     database = _database(settings)
     intake = intake_of(settings, database, rules_of(settings))
-    orders = fhir_orders_of(settings, client_of(settings), intake, Bookmarks(database), ring=ring_for)
+    orders = fhir_orders_of(settings, client_of(settings), intake, Bookmarks(database), ring=job_bell())
     stopped = _on_signals()
     while not stopped.is_set():
         try:
@@ -145,7 +145,7 @@ def _announce(instances: Instances, intake: Intake, *, quiet_seconds: float) -> 
         (receipt,) = intake.take([arrival])
         instances.given_on(order.series_uid)
         logger.info("series.announced", jobs=len(receipt.jobs))
-        ring_for(len(receipt.jobs))
+        ring_readers([len(receipt.jobs)])
 
 
 def _database(settings: Settings) -> Database:

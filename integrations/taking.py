@@ -13,16 +13,13 @@ import httpx
 from integrations.rules.matching import Rules
 from integrations.site import open_site_rules
 from worker.address import AllowList
-from worker.app import READ, READ_QUEUE, ring, ring_deliveries
+from worker.app import ring_deliveries, ring_readers
 from worker.bell import Bell
 from worker.pinned import pinned_client
 from worker.settings import Settings, SettingsError
 from worker.store.intake import Intake
 from worker.store.sealing import seal_of
 from worker.store.session import Database
-
-#: rings for one batch: more jobs than that are read one after another anyway
-MOST_RINGS = 64
 
 
 def rules_of(settings: Settings) -> Rules:
@@ -52,14 +49,9 @@ def client_of(settings: Settings) -> httpx.Client:
     )
 
 
-def ring_for(jobs: int) -> bool:
-    return ring(READ, queue=READ_QUEUE, times=min(jobs, MOST_RINGS))
-
-
 def job_bell() -> Callable[[int], object]:
-    """`ring_for`, for those that must answer somebody meanwhile."""
-    bell: Bell[int] = Bell(lambda counts: ring_for(sum(counts)))
-    return bell
+    """Rings for so many jobs; for those that must answer somebody meanwhile, as `delivery_bell`."""
+    return Bell(ring_readers)
 
 
 def delivery_bell() -> Callable[[Sequence[str]], object]:

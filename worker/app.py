@@ -29,6 +29,8 @@ DELIVER_QUEUE = "pathlane.deliver"
 READ = "pathlane.read"
 SUBMIT = "pathlane.submit"
 DELIVER_WEBHOOK = "pathlane.deliver.webhook"
+#: to readers at once: a reader goes on until nothing waits, so a few wake everybody
+MOST_RINGS = 64
 
 
 class _QoS(redis.QoS):
@@ -114,6 +116,11 @@ def ring(name: str, *arguments: Any, queue: str, times: int = 1) -> bool:
     except (OperationalError, ConnectionError, TimeoutError):
         return False
     return True
+
+
+def ring_readers(counts: Sequence[int]) -> bool:
+    """Ring for so many jobs in all."""
+    return ring(READ, queue=READ_QUEUE, times=min(sum(counts), MOST_RINGS))
 
 
 def ring_deliveries(ids: Sequence[str]) -> bool:

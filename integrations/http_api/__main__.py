@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import uvicorn
@@ -11,7 +11,7 @@ import uvicorn
 from integrations.http_api.app import create_app
 from integrations.http_api.state import Api
 from worker import log
-from worker.app import READ, READ_QUEUE, check_broker, connect, ring
+from worker.app import check_broker, connect, ring_readers
 from worker.bell import Bell
 from worker.errors import RulesInvalid
 from worker.settings import Settings, SettingsError, read_settings
@@ -25,8 +25,6 @@ from worker.store.session import Database
 from worker.uploads import check_room
 
 EX_CONFIG = 78
-#: for what came while one ring was on its way: a ring stands for all that is queued
-MOST_RINGS = 64
 
 
 def api_of(settings: Settings) -> Api:
@@ -40,7 +38,7 @@ def api_of(settings: Settings) -> Api:
         max_upload_bytes=settings.imaging.max_image_bytes,
         reserve_bytes=settings.imaging.uploads_reserve_bytes,
         max_body_bytes=settings.api.max_body_bytes,
-        ring=partial(Bell(_ring), 1),
+        ring=partial(Bell(ring_readers), 1),
         checks={
             "database": lambda: schema.check(database),
             "broker": check_broker,
@@ -49,10 +47,6 @@ def api_of(settings: Settings) -> Api:
         workers=lambda: len(Workers(database).alive(within_seconds=2 * settings.store.lease_seconds)),
         notified=_fhir(settings, database) if settings.lis.fhir_subscription else None,
     )
-
-
-def _ring(jobs: Sequence[int]) -> bool:
-    return ring(READ, queue=READ_QUEUE, times=min(sum(jobs), MOST_RINGS))
 
 
 def _room(settings: Settings) -> None:
