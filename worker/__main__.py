@@ -13,12 +13,11 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Sequence
 from functools import partial
 
 from worker import log, reasoners, tasks
 from worker.address import AllowList
-from worker.app import READ, READ_QUEUE, connect, consume, ring, ring_deliveries
+from worker.app import READ_QUEUE, connect, consume, ring_deliveries, ring_readers
 from worker.bell import Bell
 from worker.drain import LEAVE_SECONDS, Drain
 from worker.engine import devices
@@ -42,8 +41,6 @@ from worker.watchdog import QUARANTINED, Watchdog, leave_now
 EX_CONFIG = 78
 #: a round of the heartbeat may wait for SQLite's lock, and for the lost connections of a pool, one by one
 ROUND_SECONDS = 120.0
-#: what was not rung while the broker was silent is not rung for one by one
-MOST_RINGS = 64
 
 logger = log.get("worker")
 
@@ -175,18 +172,15 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
         slots=Slots(settings.model.slots_dir, devices.key_of(identity.device), settings.model.slots),
         pipeline=pipeline,
         presence=presence,
-        bells=Bells(read=Bell(_ring_read), deliver=Bell(ring_deliveries)),
+        bells=Bells(read=Bell(ring_readers), deliver=Bell(ring_deliveries)),
         rhythm=Rhythm(
             lease=settings.store.lease_seconds,
             sweep=settings.queue.sweep_seconds,
             patience=settings.store.patience_minutes * 60,
         ),
         chain=Audit(database).chain,
+        can_pause=engine.can_pause,
     )
-
-
-def _ring_read(times: Sequence[int]) -> bool:
-    return ring(READ, queue=READ_QUEUE, times=min(sum(times), MOST_RINGS))
 
 
 if __name__ == "__main__":

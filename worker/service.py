@@ -81,6 +81,8 @@ class Service:
     presence: Presence
     bells: Bells
     rhythm: Rhythm
+    #: whether the engine can put a case aside for a STAT one
+    can_pause: bool = False
     #: called once when the device has failed too often in a row
     quarantine: Callable[[], None] = lambda: None
     #: called once when the broker takes our rings and we never hear one
@@ -150,7 +152,8 @@ class Service:
 
         With every slot taken in this process only STAT is claimed: the engine pauses another case for it.
         """
-        with self.slots.hold(timeout_seconds=SLOT_SECONDS, share_after=SHARE_SECONDS) as slot:
+        share_after = SHARE_SECONDS if self._somebody_can_be_paused() else None
+        with self.slots.hold(timeout_seconds=SLOT_SECONDS, share_after=share_after) as slot:
             shared = slot.is_shared
             if self._read_one(at_least=Priority.STAT if shared else Priority.ROUTINE):
                 return True
@@ -159,6 +162,12 @@ class Service:
         # Whoever has left a slot meanwhile may have looked for work a moment before it came.
         with self.slots.hold(timeout_seconds=0):
             return self._read_one(at_least=Priority.ROUTINE)
+
+    def _somebody_can_be_paused(self) -> bool:
+        """Else a STAT case would be claimed here only to wait, while another worker may be free."""
+        held = [entry.job for entry in self.held.all()]
+        beyond = max(0, len(held) - self.slots.count)
+        return self.can_pause and sum(job.priority is not Priority.STAT for job in held) > beyond
 
     def _read_one(self, *, at_least: Priority) -> bool:
         with self._door:

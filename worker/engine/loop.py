@@ -67,6 +67,11 @@ class EngineLoop:
         self._identity: Future[Identity] = Future()
         self._thread: threading.Thread | None = None
 
+    @property
+    def can_pause(self) -> bool:
+        """Whether STAT enters although all rows are taken."""
+        return self._reasoner.can_pause
+
     def start(self, device: str) -> Identity:
         """Load the model in the loop's own thread, as CUDA keeps its current device per thread.
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.builders import a_reading, a_request
 from worker.engine.slots import Slots
-from worker.errors import FetchFailed, ImageMissing, StoreUnavailable
+from worker.errors import FetchFailed, ImageMissing, SlotTimeout, StoreUnavailable
 from worker.jobs.job import Status
 from worker.jobs.reading import ReadingOutcome
 from worker.jobs.request import Priority
@@ -107,6 +107,7 @@ def test_never_more_reads_than_slots(service, pipeline):
 
 
 def test_a_stat_case_starts_while_routine_cases_take_every_slot(service, pipeline):
+    service.can_pause = True
     may_end = threading.Event()
 
     def answer(job, _):
@@ -130,6 +131,29 @@ def test_a_stat_case_starts_while_routine_cases_take_every_slot(service, pipelin
     for reader in readers:
         reader.join(30)
     assert {status(service, job_id) for job_id in routine} == {Status.SUCCEEDED}
+
+
+@pytest.mark.parametrize(("can_pause", "held"), [(False, "routine"), (True, "stat")])
+def test_a_stat_case_is_left_to_other_workers_where_nobody_can_be_paused(
+    service, pipeline, monkeypatch, can_pause, held
+):
+    monkeypatch.setattr("worker.service.SLOT_SECONDS", 0.3)
+    service.can_pause = can_pause
+    may_end = threading.Event()
+    pipeline.answer = lambda job, _: may_end.wait(30) and a_reading()
+    for _ in range(2):
+        submit(service, priority=held)
+    readers = [threading.Thread(target=service.work_off) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    until(lambda: pipeline.most == 2)
+    stat = submit(service, priority="stat")
+    with pytest.raises(SlotTimeout):
+        service.read_next()
+    assert status(service, stat) is Status.QUEUED
+    may_end.set()
+    for reader in readers:
+        reader.join(30)
 
 
 def test_a_refused_image_fails_its_job_and_the_next_one_is_read(service, pipeline):
