@@ -48,8 +48,8 @@ lint: setup
 # Locks carry hashes and no index addresses. One for a gateway, one for a worker, one for development.
 lock:
 	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
-	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra worker -o requirements-worker.lock
-	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra worker --extra embedded --extra demo --extra dicom --extra dev -o requirements-dev.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra worker --extra slides --extra stores --extra traces -o requirements-worker.lock
+	uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml --extra worker --extra slides --extra stores --extra traces --extra embedded --extra demo --extra dicom --extra docs --extra dev -o requirements-dev.lock
 
 # The demonstration checkpoint, from nothing but a seed: under an hour on two cores.
 train-demo: setup
