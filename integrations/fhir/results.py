@@ -42,6 +42,7 @@ ABSENT_REASON: Final = {
     ReadingOutcome.UNPARSED: "error",
     ReadingOutcome.TRUNCATED: "error",
     ReadingOutcome.DEADLINE: "error",
+    ReadingOutcome.NO_TISSUE_FOUND: "not-performed",
     ReadingOutcome.CANCELLED: "not-performed",
 }
 TRIAGE_DISPLAY: Final = {

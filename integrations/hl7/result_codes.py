@@ -54,6 +54,9 @@ OUTCOMES: Final = {
     ReadingOutcome.UNPARSED: Code(code="UNPARSED", text="Not in the form that was asked for", system=SYSTEM),
     ReadingOutcome.TRUNCATED: Code(code="TRUNCATED", text="Ran into the token limit", system=SYSTEM),
     ReadingOutcome.DEADLINE: Code(code="DEADLINE", text="Ran into the time limit", system=SYSTEM),
+    ReadingOutcome.NO_TISSUE_FOUND: Code(
+        code="NO_TISSUE_FOUND", text="No tissue on the slide", system=SYSTEM
+    ),
     ReadingOutcome.CANCELLED: Code(code="CANCELLED", text="Cancelled", system=SYSTEM),
 }
 #: coding systems of FHIR by their HL7 names (table 0396)

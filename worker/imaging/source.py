@@ -86,10 +86,11 @@ def _digest(data: bytes) -> str:
 
 
 def _crop(pixels: Image.Image, region: Region) -> Image.Image:
-    if region.x + region.width > pixels.width or region.y + region.height > pixels.height:
+    x, y, width, height = _box(region)
+    if x + width > pixels.width or y + height > pixels.height:
         raise RegionOutside(f"The image has {pixels.width} x {pixels.height} pixels.")
-    return pixels.crop((region.x, region.y, region.x + region.width, region.y + region.height))
+    return pixels.crop((x, y, x + width, y + height))
 
 
 def _box(region: Region) -> tuple[int, int, int, int]:
-    return region.x, region.y, region.width, region.height
+    return int(region.x), int(region.y), int(region.width), int(region.height)

@@ -21,12 +21,13 @@ class ReadingOutcome(StrEnum):
     UNPARSED = "unparsed"  #: it stopped by itself, but not in the format that was asked for
     TRUNCATED = "truncated"  #: it ran into the token limit
     DEADLINE = "deadline"  #: it ran into the time limit; what there was is kept
+    NO_TISSUE_FOUND = "no_tissue_found"  #: a slide of blank glass; no model was asked
     CANCELLED = "cancelled"  #: the asker took the job back; what there was is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchRecord:
-    """Which pixels the model was shown."""
+    """Which pixels the model was shown. The last five are of whole slides."""
 
     #: position of the image in the request, from 0
     image: int
@@ -45,6 +46,16 @@ class PatchRecord:
     frame: int | None = None
     #: what was done to the colours or the orientation on the way
     steps: tuple[str, ...] = ()
+    #: `overview`, `window` (chosen by us) or `region` (asked for)
+    part: str | None = None
+    #: microns per pixel of what was shown
+    spacing: float | None = None
+    #: width and height of the largest level, in pixels: `region` lies on it
+    slide_size: tuple[int, int] | None = None
+    #: how much of the slide's tissue the windows cover, 0 to 1
+    tissue_covered: float | None = None
+    #: sha256 of the tissue mask that the windows were chosen by
+    mask_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

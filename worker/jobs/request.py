@@ -12,14 +12,15 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic import field_validator as check
+from pydantic import model_validator as model_check
 
 from worker.errors import InvalidRequest
 
-SCHEMES = ("file", "upload", "https")
+SCHEMES = ("file", "upload", "https", "s3", "dicomweb")
 OPTION_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _REFERENCE = re.compile(r"^([a-z][a-z0-9+.-]*):.+$", re.DOTALL)
@@ -48,22 +49,46 @@ class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
 
-class Region(_Wire):
-    """A box in pixels of the full image; the origin is the top left corner of the stored picture."""
+class Unit(StrEnum):
+    """What the numbers of a region count."""
 
-    x: Annotated[int, Field(ge=0)]
-    y: Annotated[int, Field(ge=0)]
-    width: Annotated[int, Field(ge=1)]
-    height: Annotated[int, Field(ge=1)]
+    PIXEL = "pixel"
+    MILLIMETRE = "mm"
+
+
+class Region(_Wire):
+    """A box on the image; the origin is the top left corner of the stored picture, or of a slide's largest
+    level."""
+
+    x: Annotated[float, Field(ge=0)]
+    y: Annotated[float, Field(ge=0)]
+    width: Annotated[float, Field(gt=0)]
+    height: Annotated[float, Field(gt=0)]
+    unit: Unit = Unit.PIXEL
+    #: the level of the pyramid whose pixels are counted, from 0, the largest
+    level: Annotated[int, Field(ge=0, le=63)] = 0
+
+    @model_check(mode="after")
+    def _whole_pixels(self) -> Self:
+        if self.unit is Unit.PIXEL:
+            if any(value != int(value) for value in (self.x, self.y, self.width, self.height)):
+                raise ValueError("pixels are whole numbers")
+        elif self.level:
+            raise ValueError("a level belongs to pixels, not to millimetres")
+        return self
 
 
 class ImageReference(_Wire):
     """Where an image is, and which part of it is meant."""
 
-    reference: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    reference: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
     region: Region | None = None
     #: DICOM frame number, from 1 (PS3.3 C.7.6.6); the first when none is given
     frame: Annotated[int, Field(ge=1)] | None = None
+    #: of a slide: 20 is 0.5 microns per pixel. For the region, or for the windows where none is given
+    magnification: Annotated[float, Field(gt=0, le=100)] | None = None
+    #: of a slide without a region: how many windows are shown beside the overview
+    windows: Annotated[int, Field(ge=1, le=16)] | None = None
 
     @check("reference")
     @classmethod
