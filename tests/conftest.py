@@ -19,6 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Properties are about meaning: a busy machine fails none of them.
+settings.register_profile("pathlane", deadline=None)
+settings.load_profile("pathlane")
 
 ROOT = Path(__file__).parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
