@@ -15,7 +15,6 @@ from celery import Celery
 from celery.exceptions import SecurityWarning
 from celery.signals import setup_logging
 from kombu.exceptions import OperationalError
-from kombu.transport import redis
 
 from worker.errors import BrokerUnavailable
 
@@ -32,34 +31,6 @@ DELIVER_WEBHOOK = "pathlane.deliver.webhook"
 #: to readers at once: a reader goes on until nothing waits, so a few wake everybody
 MOST_RINGS = 64
 
-
-class _QoS(redis.QoS):
-    """What was heard and not acknowledged; over a connection that is gone nothing is done about it.
-
-    kombu 5.7 raises AttributeError then, which Celery expects neither while it reconnects nor from a thread
-    that ends its ring meanwhile: the whole worker ended, and its model with it. The visibility timeout puts
-    such a ring back, and a ring that is heard twice is harmless.
-    """
-
-    @property
-    def _is_gone(self) -> bool:
-        connection = self.channel.connection
-        return connection is None or connection.client is None
-
-    def restore_unacked(self, client: Any = None) -> None:
-        if not self._is_gone:
-            super().restore_unacked(client)  # type: ignore[no-untyped-call]
-
-    def ack(self, delivery_tag: str) -> None:
-        if not self._is_gone:
-            super().ack(delivery_tag)  # type: ignore[no-untyped-call]
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's
-        if not self._is_gone:
-            super().reject(delivery_tag, requeue)  # type: ignore[no-untyped-call]
-
-
-redis.Channel.QoS = _QoS
 
 app = Celery("pathlane")
 app.conf.update(
@@ -104,6 +75,9 @@ def _leave_logging_alone(**_: object) -> None:
 
 def connect(broker_url: str) -> Celery:
     """Point the app at its broker. Called by entrances, once."""
+    from worker import unacked  # noqa: PLC0415  the client library is half a second of imports
+
+    unacked.install()
     app.conf.broker_url = broker_url
     return app
 
