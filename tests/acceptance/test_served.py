@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from importlib.util import find_spec
-from pathlib import Path
 
-import httpx
 import pytest
 
+from tests import transformers_serve
 from tests.acceptance.conftest import Up
 from tests.conftest import ROOT, missing
 from tests.integration.engine.tiny import LICENSE, ask, picture, save_tiny
@@ -35,70 +30,20 @@ DEMO, RAMBLING = "pathlane/demo", "pathlane/rambling"
 QUESTION = "Which stain is shown?"
 DAB = "Immunohistochemistry with DAB"
 OPTIONS = ("Hematoxylin and eosin", DAB, "No tissue")
-COMMIT = "0" * 40
 
 
 @pytest.fixture(scope="module")
-def url():
+def url(tmp_path_factory):
     """A server with two models: PATHLANE_TEST_SERVED_URL, or one of our own."""
     if given := os.environ.get("PATHLANE_TEST_SERVED_URL"):
         yield given
         return
-    if find_spec("openai") is None or find_spec("accelerate") is None:
+    if not transformers_serve.is_installed():
         missing("`transformers serve` (the extra `serving` of transformers)")
-    with tempfile.TemporaryDirectory(prefix="pathlane-hub-") as hub:
-        _put(Path(hub), DEMO, CHECKPOINT)
-        save_tiny(Path(hub) / "rambling", seed=1)
-        _put(Path(hub), RAMBLING, Path(hub) / "rambling")
-        yield from _serving(Path(hub))
-
-
-def _put(hub, name, checkpoint):
-    """As the hub's cache keeps a model, so that the server lists it."""
-    kept = hub / f"models--{name.replace('/', '--')}"
-    (kept / "snapshots").mkdir(parents=True)
-    (kept / "snapshots" / COMMIT).symlink_to(checkpoint)
-    (kept / "refs").mkdir()
-    (kept / "refs" / "main").write_text(COMMIT)
-
-
-def _serving(hub):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        Path(sys.executable).with_name("transformers"),
-        "serve",
-        "--device",
-        "cpu",
-        "--port",
-        str(port),
-    ]
-    offline = {"HF_HUB_CACHE": str(hub), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    threads = {"OMP_NUM_THREADS": "1"}
-    with (hub / "log").open("w") as log:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1"], env=os.environ | offline | threads, stdout=log, stderr=log
-        )
-    try:
-        _until_up(server, f"http://127.0.0.1:{port}", hub / "log")
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        server.send_signal(signal.SIGKILL)
-        server.wait()
-
-
-def _until_up(server, root, log):
-    end = time.monotonic() + 300
-    while time.monotonic() < end:
-        assert server.poll() is None, log.read_text()
-        try:
-            httpx.get(f"{root}/health", trust_env=False, timeout=20).raise_for_status()
-        except httpx.HTTPError:
-            time.sleep(0.5)
-        else:
-            return
-    raise TimeoutError(log.read_text())
+    rambling = tmp_path_factory.mktemp("rambling") / "model"
+    save_tiny(rambling, seed=1)
+    with transformers_serve.serving({DEMO: CHECKPOINT, RAMBLING: rambling}) as running:
+        yield running
 
 
 def reasoner_at(url, model=DEMO):

@@ -113,7 +113,7 @@ def _cells(run: Measured, runs: Sequence[Measured]) -> list[str]:
         f"{run.cases_per_hour:.0f}",
         _number(percentile(run.latencies, 50)),
         _number(percentile(run.latencies, 95)),
-        f"{run.occupancy:.1f} of {run.slots}",
+        f"{run.occupancy:.1f} of {run.slots}" if run.steps else "",
         cpu,
         _number(ratio(run, runs, QUICKSTART)),
         _number(ratio(run, runs, run.of)) if run.of else "",

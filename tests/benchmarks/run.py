@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from tests import transformers_serve
 from tests.benchmarks.figures import QUICKSTART, Measured, best
 from tests.benchmarks.flight import Counted, Flight
 from tests.benchmarks.loops import Loops, Texts, batches
+from tests.benchmarks.served import SERVED, forced_at
 from tests.benchmarks.whole import Cost, Whole
 from tests.benchmarks.workload import LONGEST, Case, cases, tokens_of
 from worker.engine.models.checkpoint import find
@@ -143,9 +145,24 @@ def _whole(plan: Plan, work: Work) -> Iterator[Entry]:
                 )  # fmt: skip
 
 
-#: a served model's place: `_alone` with its reasoner
+def _served(plan: Plan, work: Work) -> Iterator[Entry]:
+    """`transformers serve`, which reads one request at a time: what others wait for, and the protocol's own cost."""
+    folder = find(*plan.model, download=True).folder
+    one = replace(plan, slots=plan.slots[:1], stat=0)
+    with transformers_serve.serving({SERVED: folder}, threads=plan.threads) as url:
+        for entry in _alone(one, work, "served, transformers serve,", lambda slots: forced_at(url, slots)):
+            yield replace(entry, read=partial(_without_steps, entry.read))
+
+
+def _without_steps(read: Read, on_case: OnCase) -> tuple[Texts, Cost, float]:
+    """The model's are the server's own; ours are looks at what has come."""
+    written, cost, seconds = read(on_case)
+    return replace(written, steps=0), cost, seconds
+
+
+#: in the order in which they run
 ENTRIES: dict[str, Callable[[Plan, Work], Iterator[Entry]]] = {
-    "quickstart": _quickstart, "static": _static, "in-flight": _in_flight, "whole": _whole,
+    "quickstart": _quickstart, "static": _static, "in-flight": _in_flight, "whole": _whole, "served": _served,
 }  # fmt: skip
 
 
