@@ -60,8 +60,8 @@ class Slots:
     def hold(self, *, timeout_seconds: float, share_after: float | None = None) -> Iterator[Slot]:
         """Hold a slot. Raises SlotTimeout.
 
-        While this process holds all of them, another's is shared after `share_after` seconds, by one in that time.
-        The first one that is left in this process becomes one's own then, before anybody else can take it.
+        While this process holds all of them, another's is shared after `share_after` seconds, by one in that
+        time. The first one that is left in this process becomes one's own then, before anybody else can take it.
         """
         slot = self._wait_for_one(timeout_seconds, timeout_seconds if share_after is None else share_after)
         try:
@@ -83,7 +83,7 @@ class Slots:
             self._wait_for_leaver(share_after - waited)
 
     def _wait_for_leaver(self, until_share: float) -> None:
-        """Until somebody here leaves a slot, it is time to share one, or other processes must be looked at."""
+        """Until somebody here leaves a slot, it is time to share one, or to look at other processes."""
         pause = until_share if 0 < until_share < _POLL_SECONDS else _POLL_SECONDS
         with self._left:
             self._left.wait(pause)
