@@ -39,7 +39,7 @@ from worker.store.presence import Presence, Workers
 SECONDS_PER_RING = 600.0
 SLOT_SECONDS = 5.0
 #: a STAT case waits so long for a slot before it sits on another's: whoever is about to leave one may do so
-SHARE_SECONDS = 0.05
+SHARE_SECONDS = 0.02
 STORE_RETRY_SECONDS = 2.0
 #: how soon a cancellation is heard of, while something is read
 CANCEL_SECONDS = 1.0

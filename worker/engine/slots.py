@@ -9,6 +9,7 @@ While one process holds all K, a case of it may sit on another's slot, and that 
 from __future__ import annotations
 
 import fcntl
+import math
 import os
 import re
 import threading
@@ -43,9 +44,11 @@ class Slots:
         self.count = count
         self._paths = [folder / f"{name}.slot{number}" for number in range(count)]
         self._lock = threading.Lock()
+        self._left = threading.Condition(self._lock)
         self._held: dict[int, int] = {}
         #: those that sit on another's slot, the longest first
         self._sharing: list[Slot] = []
+        self._shared_at = -math.inf
 
     @property
     def free_here(self) -> int:
@@ -57,8 +60,8 @@ class Slots:
     def hold(self, *, timeout_seconds: float, share_after: float | None = None) -> Iterator[Slot]:
         """Hold a slot. Raises SlotTimeout.
 
-        While this process holds all of them, another's is shared after `share_after` seconds. The first one
-        that is left in this process becomes one's own then, before anybody else can take it.
+        While this process holds all of them, another's is shared after `share_after` seconds, by one in that
+        time. The first one that is left in this process becomes one's own then, before anybody else can take it.
         """
         slot = self._wait_for_one(timeout_seconds, timeout_seconds if share_after is None else share_after)
         try:
@@ -72,12 +75,18 @@ class Slots:
             slot = self._try_each()
             waited = time.monotonic() - begun
             if slot is None and share_after <= waited < timeout_seconds:
-                slot = self._try_to_share()
+                slot = self._try_to_share(share_after)
             if slot is not None:
                 return slot
             if waited >= timeout_seconds:
                 raise SlotTimeout
-            time.sleep(_POLL_SECONDS)
+            self._wait_for_leaver(share_after - waited)
+
+    def _wait_for_leaver(self, until_share: float) -> None:
+        """Until somebody here leaves a slot, it is time to share one, or to look at other processes."""
+        pause = until_share if 0 < until_share < _POLL_SECONDS else _POLL_SECONDS
+        with self._left:
+            self._left.wait(pause)
 
     def _try_each(self) -> Slot | None:
         with self._lock:
@@ -95,10 +104,13 @@ class Slots:
                 return Slot(number)
         return None
 
-    def _try_to_share(self) -> Slot | None:
+    def _try_to_share(self, pace: float) -> Slot | None:
         with self._lock:
             if len(self._held) < self.count or len(self._sharing) >= self.count:
                 return None
+            if time.monotonic() - self._shared_at < pace:
+                return None
+            self._shared_at = time.monotonic()
             slot = Slot(None)
             self._sharing.append(slot)
             return slot
@@ -111,3 +123,4 @@ class Slots:
                 self._sharing.pop(0).number = slot.number
             else:
                 os.close(self._held.pop(slot.number))
+            self._left.notify()
