@@ -61,7 +61,7 @@ class Slots:
         """Hold a slot. Raises SlotTimeout.
 
         While this process holds all of them, another's is shared after `share_after` seconds, by one in that
-        time. The first one that is left in this process becomes one's own then, before anybody else can take it.
+        time. The first one that is left in this process becomes one's own then, before others can take it.
         """
         slot = self._wait_for_one(timeout_seconds, timeout_seconds if share_after is None else share_after)
         try:
