@@ -34,7 +34,7 @@ from worker.errors import (
 )
 from worker.imaging.identifying import flavours, is_of_the_specimen, refuse_identifying
 from worker.imaging.kinds import PREAMBLE
-from worker.imaging.part10 import READABLE, WANTED, name_of
+from worker.imaging.part10 import READABLE, WANTED, file_meta, name_of
 from worker.imaging.streams import stream_of
 from worker.imaging.supply import Archive, Archived, InMemory, OnDisk, Supply
 
@@ -49,8 +49,10 @@ _SERIES = tuple(BaseTag(keyword_dict[keyword]) for keyword in (
     "ImagedVolumeWidth", "ImagedVolumeHeight", "TotalPixelMatrixOriginSequence",
 ))  # fmt: skip
 _IMAGE_TYPE = BaseTag(keyword_dict["ImageType"])
-_SOP_INSTANCE = BaseTag(keyword_dict["SOPInstanceUID"])
+_BEHIND = BaseTag(_IMAGE_TYPE + 1)
 _ATTRIBUTES = tuple(tag for tag in (*WANTED, *_SERIES) if tag not in (_FRAMES, _PIXELS))
+#: the file meta information is in it; element of Media Storage SOP Class UID
+_HEAD, _SOP_CLASS = 64 * 1024, 0x0002
 #: PS3.5 A.4: the Item tag, and the length of a tag with its own length
 _ITEM, _ITEM_HEADER = b"\xfe\xff\x00\xe0", 8
 #: wsidicom asks where a stream is from, for its messages and to open it a second time: nowhere
@@ -121,11 +123,13 @@ def _streams(supply: InMemory | OnDisk | Any, opened: ExitStack) -> Iterable[Bin
 
 def _slide_file(stream: BinaryIO) -> WsiDicomReadIO | None:
     """None for what is no DICOM file, and for other DICOM files."""
-    if stream.read(PREAMBLE + 4)[PREAMBLE:] != b"DICM":
+    head = stream.read(_HEAD)
+    if head[PREAMBLE : PREAMBLE + 4] != b"DICM":
         return None
-    reads = WsiDicomReadIO(stream, _NOWHERE)
-    of = reads.file_meta_info.get("MediaStorageSOPClassUID")
-    return reads if of == uid.VLWholeSlideMicroscopyImageStorage else None
+    meta = {one.element: one.value.rstrip(b"\0") for one in file_meta(head, PREAMBLE + 4)}
+    if meta.get(_SOP_CLASS) != uid.VLWholeSlideMicroscopyImageStorage.encode():
+        return None
+    return WsiDicomReadIO(stream, _NOWHERE)
 
 
 def _part_in(reads: WsiDicomReadIO, max_bytes: int) -> Part | None:
@@ -133,7 +137,7 @@ def _part_in(reads: WsiDicomReadIO, max_bytes: int) -> Part | None:
     if syntax == uid.DeflatedExplicitVRLittleEndian:
         raise UnsupportedTransferSyntax(f"{name_of(syntax)}, for a slide")
     first: dict[Any, Any] = {}
-    reads.read_elements_until(_SOP_INSTANCE, first)
+    reads.read_elements_until(_BEHIND, first)
     if not is_of_the_specimen(WsiDataset.get_value(first, _IMAGE_TYPE)):
         return None
     _check_syntax(syntax)

@@ -153,7 +153,7 @@ def decode_stream(dataset: Dataset, layout: Layout, stream: bytes) -> Frame:
         return _decode_jpeg(layout, stream)
     if layout.syntax == uid.RLELossless:
         return _decode_rle(layout, stream)
-    options = as_pixel_options(dataset, number_of_frames=1)
+    options = as_pixel_options(dataset, number_of_frames=1, pixel_keyword="PixelData")
     options.pop("extended_offsets", None)
     if not layout.syntax.is_encapsulated:
         samples, _ = get_decoder(layout.syntax).as_array(stream, index=0, **options)

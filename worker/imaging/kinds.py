@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from PIL import TiffImagePlugin
 
@@ -70,23 +70,25 @@ def _is_dicom_without_preamble(data: bytes) -> bool:
 
 
 #: TIFF 6.0 section 15; TIFF Tech Note 1; Hamamatsu's own, in every directory of an NDPI file
-_TILE_WIDTH, _SUB_DIRECTORIES, _NDPI = 322, 330, 65420
+_WIDTH, _DESCRIPTION, _TILE_WIDTH, _SUB_DIRECTORIES, _NDPI = 256, 270, 322, 330, 65420
 _BIG_TIFF = 43
 _MOST_DIRECTORIES = 64
 
 
 def is_slide_tiff(file: BinaryIO) -> bool:
-    """A tiled pyramid, or an NDPI file. What cannot be parsed is none: the reader of plain TIFF says why."""
-    first = True
+    """A tiled pyramid, or what Aperio or Hamamatsu wrote. What cannot be parsed is none: the reader of plain
+    TIFF says why."""
+    widths: list[Any] = []
     for tags in _directories(file):
         if _NDPI in tags:
             return True
-        if first and _TILE_WIDTH not in tags:
+        if not widths and _TILE_WIDTH not in tags:
             return False
-        if (first and _SUB_DIRECTORIES in tags) or (not first and _TILE_WIDTH in tags):
+        if not widths and (_SUB_DIRECTORIES in tags or str(tags.get(_DESCRIPTION)).startswith("Aperio")):
             return True
-        first = False
-    return False
+        if _TILE_WIDTH in tags:
+            widths.append(tags.get(_WIDTH))
+    return any(width < widths[0] for width in widths[1:])
 
 
 def _directories(file: BinaryIO) -> Iterator[TiffImagePlugin.ImageFileDirectory_v2]:

@@ -10,6 +10,7 @@ import io
 from typing import BinaryIO
 
 from worker.errors import ImageRefused, RegionOutside
+from worker.imaging.boundary import decoding
 from worker.imaging.kinds import PREAMBLE, is_slide_tiff
 from worker.imaging.scanner_slide import is_mirax, open_scanner_slide
 from worker.imaging.slide import Slide
@@ -33,7 +34,8 @@ def open_slide(supply: Supply, limits: Limits) -> Slide | None:
         head = file.read(PREAMBLE + 4)
         if head[PREAMBLE:] == b"DICM":
             return _dicom(supply, limits)
-        scanned = head.startswith(_TIFF) and is_slide_tiff(file)
+        with decoding("TIFF"):
+            scanned = head.startswith(_TIFF) and is_slide_tiff(file)
     if scanned or (isinstance(supply, OnDisk) and is_mirax(supply.paths[0])):
         return open_scanner_slide(supply, limits)
     return None
@@ -48,7 +50,7 @@ def region_of(region: Region, slide: Slide, magnification: Magnification | None 
     box, size = _millimetres(region, slide) if region.unit is Unit.MILLIMETRE else _pixels(region, slide)
     largest = slide.levels[0].size
     if not box.is_inside(largest):
-        raise RegionOutside(f"The slide has {largest.width} x {largest.height} pixels.")
+        raise _outside(largest)
     return box, size if magnification is None else magnified(box, slide, magnification)
 
 
@@ -64,13 +66,18 @@ def _pixels(region: Region, slide: Slide) -> tuple[Box, Size]:
     level, largest = slide.levels[region.level].size, slide.levels[0].size
     across, down = largest.width / level.width, largest.height / level.height
     if region.x + region.width > level.width or region.y + region.height > level.height:
-        raise RegionOutside(f"Level {region.level} has {level.width} x {level.height} pixels.")
+        raise _outside(level, f"Level {region.level}")
     box = _box(region.x * across, region.y * down, region.width * across, region.height * down)
     return box, Size(width=int(region.width), height=int(region.height))
 
 
 def _millimetres(region: Region, slide: Slide) -> tuple[Box, Size]:
     scale = 1000 / _spacing(slide)
+    largest = slide.levels[0].size
+    if (region.x + region.width) * scale > largest.width + 1:  # before numbers beyond all pixels are rounded
+        raise _outside(largest)
+    if (region.y + region.height) * scale > largest.height + 1:
+        raise _outside(largest)
     box = _box(region.x * scale, region.y * scale, region.width * scale, region.height * scale)
     return box, box.size
 
@@ -79,6 +86,10 @@ def _box(x: float, y: float, width: float, height: float) -> Box:
     """The nearest whole pixels, at least one."""
     left, top = round(x), round(y)
     return Box(x=left, y=top, width=max(1, round(x + width) - left), height=max(1, round(y + height) - top))
+
+
+def _outside(size: Size, name: str = "The slide") -> RegionOutside:
+    return RegionOutside(f"{name} has {size.width} x {size.height} pixels.")
 
 
 def _spacing(slide: Slide) -> float:
