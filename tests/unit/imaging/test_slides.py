@@ -12,7 +12,6 @@ from worker.imaging.slides import magnified, region_of
 from worker.imaging.units import Box, Magnification, MicronsPerPixel, Size
 from worker.jobs.request import Region
 
-
 QUARTER = MicronsPerPixel(0.25)
 
 
