@@ -32,10 +32,10 @@ from worker.errors import (
     UnsupportedImage,
     UnsupportedTransferSyntax,
 )
+from worker.imaging import streams
 from worker.imaging.identifying import flavours, is_of_the_specimen, refuse_identifying
 from worker.imaging.kinds import PREAMBLE
 from worker.imaging.part10 import READABLE, WANTED, file_meta, name_of
-from worker.imaging.streams import stream_of
 from worker.imaging.supply import Archive, Archived, InMemory, OnDisk, Supply
 
 #: one item for each frame: their positions are read without it
@@ -116,9 +116,9 @@ def _streams(supply: InMemory | OnDisk | Any, opened: ExitStack) -> Iterable[Bin
         yield io.BytesIO(supply.data)
     elif isinstance(supply, OnDisk):
         for path in supply.paths:
-            yield opened.enter_context(path.open("rb"))
+            yield opened.enter_context(streams.opened(path))
     else:
-        yield stream_of(supply.file)
+        yield streams.stream_of(supply.file)
 
 
 def _slide_file(stream: BinaryIO) -> WsiDicomReadIO | None:

@@ -14,7 +14,7 @@ from worker.imaging.boundary import decoding
 from worker.imaging.kinds import PREAMBLE, is_slide_tiff
 from worker.imaging.scanner_slide import is_mirax, open_scanner_slide
 from worker.imaging.slide import Slide
-from worker.imaging.streams import stream_of
+from worker.imaging.streams import opened, stream_of
 from worker.imaging.supply import Archived, InMemory, OnDisk, Remote, Supply
 from worker.imaging.units import Box, Magnification, Size, microns_per_pixel
 from worker.imaging.wanted import Limits
@@ -107,4 +107,4 @@ def _dicom(supply: Supply, limits: Limits) -> Slide | None:
 def _stream(supply: InMemory | OnDisk | Remote) -> BinaryIO:
     if isinstance(supply, InMemory):
         return io.BytesIO(supply.data)
-    return supply.paths[0].open("rb") if isinstance(supply, OnDisk) else stream_of(supply.file)
+    return opened(supply.paths[0]) if isinstance(supply, OnDisk) else stream_of(supply.file)

@@ -1,15 +1,17 @@
-"""A file of which pieces can be asked for, as the libraries like to read it.
+"""Files as the libraries like to read them: seekable streams.
 
-In: `Pieces`. Out: a seekable stream that reads a block at a time. It does not know where the pieces come
-from, and lets its refusals pass.
+In: a path, or `Pieces`. Out: a stream; one over pieces reads a block at a time. It does not know where the
+pieces come from, and lets their refusals pass.
 """
 
 from __future__ import annotations
 
 import io
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from worker.errors import FetchFailed, ImageMissing
 from worker.imaging.supply import Pieces
 
 if TYPE_CHECKING:
@@ -45,6 +47,16 @@ class _Raw(io.RawIOBase):
         into[: len(data)] = data
         self._place += len(data)
         return len(data)
+
+
+def opened(path: Path) -> BinaryIO:
+    """Raises ImageMissing, or FetchFailed, which is worth another try."""
+    try:
+        return path.open("rb")
+    except FileNotFoundError:
+        raise ImageMissing from None
+    except OSError:
+        raise FetchFailed from None
 
 
 def stream_of(file: Pieces) -> BinaryIO:

@@ -303,6 +303,13 @@ def test_a_remote_file_that_fails_is_tried_again() -> None:
         open_slide(Remote(file=BrokenPieces()), LIMITS)
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_file_that_went_away_is_missing(tmp_path: Path, count: int) -> None:
+    paths = series(tmp_path)
+    paths[0].unlink()
+    assert type(refusal(paths[:count])) is ImageMissing
+
+
 def test_what_is_no_slide_is_left_to_other_readers(tmp_path: Path) -> None:
     file = io.BytesIO()
     Image.new("RGB", (10, 10)).save(file, "PNG")
