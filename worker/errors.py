@@ -34,6 +34,7 @@
     │   ├── QueueFull
     │   ├── DiskFull
     │   ├── FetchFailed
+    │   ├── SlideIncomplete
     │   ├── SlotTimeout
     │   ├── GpuOutOfMemory
     │   ├── EngineStopped
@@ -240,6 +241,12 @@ class DiskFull(TransientError):
 
 class FetchFailed(TransientError):
     """The image could not be fetched."""
+
+
+class SlideIncomplete(TransientError):
+    """Parts of the slide are not there yet; it will be tried again."""
+
+    retry_seconds = 60
 
 
 class SlotTimeout(TransientError):

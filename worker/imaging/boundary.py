@@ -17,7 +17,7 @@ from PIL import Image
 
 from worker.errors import ImageTooLarge, ImageUnreadable, PathlaneError
 
-_TALKATIVE = ("pydicom", "PIL", "pylibjpeg", "openjpeg", "jpeg_ls", "rle")
+_TALKATIVE = ("pydicom", "PIL", "pylibjpeg", "openjpeg", "jpeg_ls", "rle", "wsidicom", "openslide")
 #: with this room, which is where numpy's warnings about hostile numbers come from
 _MODULES = rf"({'|'.join(_TALKATIVE)}|worker\.imaging)(\.|$)"
 #: what `warnings.filterwarnings` makes of it

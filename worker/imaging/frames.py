@@ -8,9 +8,7 @@ data set. It does not know what the values mean.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from openjpeg.utils import decode
 from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, generate_frames, get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 from pydicom.pixels.utils import as_pixel_options
@@ -79,6 +77,13 @@ def layout_of(dataset: Dataset, syntax: UID, *, max_pixels: int) -> Layout:
         if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
             raise UnsupportedImage("DICOM with floating-point pixels")
         raise ImageUnreadable("There is no Pixel Data.")
+    layout = declared(dataset, syntax, max_pixels=max_pixels)
+    _check_frames(layout, len(dataset.PixelData))
+    return layout
+
+
+def declared(dataset: Dataset, syntax: UID, *, max_pixels: int) -> Layout:
+    """The same where the frames are elsewhere, as in a slide of which single tiles are read."""
     layout = Layout(
         syntax=syntax,
         rows=int(dataset.Rows),
@@ -94,7 +99,6 @@ def layout_of(dataset: Dataset, syntax: UID, *, max_pixels: int) -> Layout:
         raise UnsupportedImage("DICOM with samples that are not in the lowest bits")
     check_size(layout.columns, layout.rows, max_pixels=max_pixels)
     _check_samples(layout)
-    _check_frames(layout, len(dataset.PixelData))
     return layout
 
 
@@ -127,19 +131,7 @@ def decode_frame(dataset: Dataset, layout: Layout, index: int) -> Frame:
     stream = get_frame(
         dataset.PixelData, index, number_of_frames=layout.frames, extended_offsets=_offsets(dataset)
     )
-    return _decode(dataset, layout, stream)
-
-
-def decode_frames(dataset: Dataset, layout: Layout, first: int, count: int) -> Iterator[Frame]:
-    """`count` frames from index `first` on, one after the other."""
-    if not layout.syntax.is_encapsulated:
-        yield from (_native(dataset, layout, index) for index in range(first, first + count))
-        return
-    streams = generate_frames(
-        dataset.PixelData, number_of_frames=layout.frames, extended_offsets=_offsets(dataset)
-    )
-    for stream in islice(streams, first, first + count):
-        yield _decode(dataset, layout, stream)
+    return decode_stream(dataset, layout, stream)
 
 
 def _offsets(dataset: Dataset) -> tuple[bytes, bytes] | None:
@@ -153,18 +145,21 @@ def _native(dataset: Dataset, layout: Layout, index: int) -> Frame:
     return Frame(samples=samples, bits=layout.bits_stored)
 
 
-def _decode(dataset: Dataset, layout: Layout, stream: bytes) -> Frame:
-    """Exactly the bytes whose header was checked are decoded."""
+def decode_stream(dataset: Dataset, layout: Layout, stream: bytes) -> Frame:
+    """One frame as it is stored. Exactly the bytes whose header was checked are decoded."""
     if layout.syntax in uid.JPEG2000TransferSyntaxes:
         return _decode_j2k(layout, without_boxes(stream))
     if layout.syntax in _JPEG:
         return _decode_jpeg(layout, stream)
     if layout.syntax == uid.RLELossless:
         return _decode_rle(layout, stream)
+    options = as_pixel_options(dataset, number_of_frames=1, pixel_keyword="PixelData")
+    options.pop("extended_offsets", None)
+    if not layout.syntax.is_encapsulated:
+        samples, _ = get_decoder(layout.syntax).as_array(stream, index=0, **options)
+        return Frame(samples=samples, bits=layout.bits_stored)
     header = jpeg_header(stream)
     _check_agreement(header, layout)
-    options = as_pixel_options(dataset, number_of_frames=1)
-    options.pop("extended_offsets", None)
     single = encapsulate([stream], has_bot=False)
     samples, _ = get_decoder(layout.syntax).as_array(single, index=0, **options)
     return Frame(samples=samples, bits=header.bits)

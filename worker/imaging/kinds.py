@@ -1,10 +1,16 @@
 """What a file is, by its content: names and media types are what somebody says it is.
 
 In: bytes. Out: the kind that a reader of this room takes, or UnsupportedImage with the name of the format
-where it is a well-known one.
+where it is a well-known one; and whether a TIFF is a slide.
 """
 
 from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from PIL import TiffImagePlugin
 
 from worker.errors import ImageUnreadable, UnsupportedImage
 
@@ -61,3 +67,43 @@ def _is_dicom_without_preamble(data: bytes) -> bool:
         return False
     explicit = data[4:6].isalpha() and data[4:6].isupper()
     return explicit or int.from_bytes(data[4:8], "little") <= 64
+
+
+#: TIFF 6.0 section 15; TIFF Tech Note 1; Hamamatsu's own, in every directory of an NDPI file
+_WIDTH, _DESCRIPTION, _TILE_WIDTH, _SUB_DIRECTORIES, _NDPI = 256, 270, 322, 330, 65420
+_BIG_TIFF = 43
+_MOST_DIRECTORIES = 64
+
+
+def is_slide_tiff(file: BinaryIO) -> bool:
+    """A tiled pyramid, or what Aperio or Hamamatsu wrote. What cannot be parsed is none: the reader of plain
+    TIFF says why."""
+    widths: list[Any] = []
+    for tags in _directories(file):
+        if _NDPI in tags:
+            return True
+        if not widths and _TILE_WIDTH not in tags:
+            return False
+        if not widths and (_SUB_DIRECTORIES in tags or str(tags.get(_DESCRIPTION)).startswith("Aperio")):
+            return True
+        if _TILE_WIDTH in tags:
+            widths.append(tags.get(_WIDTH))
+    return any(width < widths[0] for width in widths[1:])
+
+
+def _directories(file: BinaryIO) -> Iterator[TiffImagePlugin.ImageFileDirectory_v2]:
+    """The chain of them, without what they point to."""
+    file.seek(0)
+    header = file.read(8)
+    if int.from_bytes(header[2:4], "little" if header[:2] == b"II" else "big") == _BIG_TIFF:
+        header += file.read(8)
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(header)
+        for _ in range(_MOST_DIRECTORIES):
+            if not tags.next:
+                return
+            file.seek(tags.next)
+            tags.load(file)
+            yield tags
+    except (SyntaxError, OSError, ValueError, IndexError, struct.error):
+        return

@@ -73,7 +73,7 @@ def read_file(data: bytes, *, max_bytes: int) -> tuple[Dataset, UID]:
     """
     start = PREAMBLE + 4 if data[PREAMBLE : PREAMBLE + 4] == b"DICM" else 0
     syntax = None
-    for element, value, end in _file_meta(data, start):
+    for element, value, end in file_meta(data, start):
         start = end
         if element == _TRANSFER_SYNTAX:
             syntax = UID(value.rstrip(b"\0 ").decode("ascii", "replace"))
@@ -96,7 +96,7 @@ def name_of(syntax: str) -> str:
     return f"{name} ({syntax})" if name else "unknown"
 
 
-def _file_meta(data: bytes, start: int) -> Iterator[_MetaElement]:
+def file_meta(data: bytes, start: int) -> Iterator[_MetaElement]:
     """The elements of group 0002: always Explicit VR Little Endian (PS3.10 section 7.1)."""
     while data[start : start + 2] == b"\x02\x00":
         element = int.from_bytes(data[start + 2 : start + 4], "little")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from PIL import Image
@@ -18,6 +19,11 @@ from worker.imaging.fetch import FetchHttps, fetch
 from worker.imaging.kinds import kind_of
 from worker.imaging.picture import Picture
 from worker.imaging.raster import read_raster
+from worker.imaging.slide import Slide
+from worker.imaging.slides import open_slide
+from worker.imaging.supply import InMemory
+from worker.imaging.units import Box
+from worker.imaging.wanted import Limits
 from worker.jobs.reading import PatchRecord
 from worker.jobs.request import ImageReference, Region
 from worker.settings import ImagingSettings
@@ -74,11 +80,23 @@ def open_patch(
 
 
 def read_picture(data: bytes, *, frame: int | None, max_pixels: int, max_bytes: int) -> Picture:
-    """The picture in `data`. What it is, is decided by its content alone."""
+    """The picture in `data`. What it is, is decided by its content alone. Of a slide it is the largest level,
+    unless a frame is named."""
+    if frame is None:
+        slide = open_slide(InMemory(data=data), Limits(max_pixels=max_pixels, max_bytes=max_bytes))
+        if slide is not None:
+            with closing(slide):
+                return _largest_level(slide)
     kind = kind_of(data)
     if kind == "DICOM":
         return read_dicom(data, frame=frame, max_pixels=max_pixels, max_bytes=max_bytes)
     return read_raster(data, kind, frame=frame, max_pixels=max_pixels)
+
+
+def _largest_level(slide: Slide) -> Picture:
+    size = slide.levels[0].size
+    pixels = slide.read(Box(x=0, y=0, width=size.width, height=size.height), size)
+    return Picture(pixels=pixels, format=slide.format, steps=slide.steps)
 
 
 def _digest(data: bytes) -> str:

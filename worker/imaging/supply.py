@@ -31,7 +31,8 @@ class Archive(Protocol):
     """One series behind DICOMweb (PS3.18). Raises as `Pieces` does."""
 
     def instances(self) -> Sequence[dict[str, Any]]:
-        """The DICOM JSON model (PS3.18 F) of each instance: metadata without bulk data."""
+        """The DICOM JSON model (PS3.18 F) of each instance: metadata without bulk data. An ICC Profile
+        (0028,2000) has to come as InlineBinary, or the colours stay as they were scanned."""
         ...
 
     def frames(self, sop_instance_uid: str, numbers: Sequence[int]) -> Sequence[bytes]:
