@@ -137,7 +137,9 @@ def _with_ink(light, ink, random):
     stroke = Image.new("L", (width, height))
     pen = ImageDraw.Draw(stroke)
     pen.ellipse((0.70 * width, 0.12 * height, 0.92 * width, 0.4 * height), outline=255, width=14)
-    pen.line([(0.05 * width, 0.9 * height), (0.3 * width, 0.8 * height), (0.62 * width, 0.92 * height)], 255, 18)
+    pen.line(
+        [(0.05 * width, 0.9 * height), (0.3 * width, 0.8 * height), (0.62 * width, 0.92 * height)], 255, 18
+    )
     cover = np.asarray(stroke.filter(ImageFilter.GaussianBlur(2)), float)[..., None] / 255
     cover = cover * (0.88 + 0.06 * _field((width, height), random, 40).clip(-1, 1)[..., None])
     return light * (1 - cover) + np.array(INKS[ink]) * cover, np.asarray(stroke) > 0

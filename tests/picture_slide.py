@@ -39,7 +39,9 @@ class PictureSlide:
         if not box.is_inside(Size(width=whole.width, height=whole.height)):
             raise RegionOutside("The region does not lie on the slide.")
         self.reads.append((box, size))
-        fitting = [each for each in self._levels if whole.width / each.width <= max(1, box.width / size.width)]
+        fitting = [
+            each for each in self._levels if whole.width / each.width <= max(1, box.width / size.width)
+        ]
         level = fitting[-1]
         across, down = level.width / whole.width, level.height / whole.height
         corners = (box.x * across, box.y * down, (box.x + box.width) * across, (box.y + box.height) * down)

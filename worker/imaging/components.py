@@ -1,6 +1,6 @@
 """Components: the connected parts of a mask, in numpy alone.
 
-In: a mask. Out: a number for each pixel, the same for pixels that touch. Rows become runs, runs that touch are
+In: a mask. Out: a number for each pixel, the same for those that touch. Rows become runs; runs that touch are
 joined: the work goes with the number of runs, not of pixels. It does not know what the mask means.
 """
 
@@ -28,10 +28,8 @@ def labelled(mask: Mask) -> Labels:
     return labels
 
 
-def _touching(
-    rows: _Numbers, starts: _Numbers, ends: _Numbers, stride: int
-) -> tuple[_Numbers, _Numbers]:
-    """Pairs of runs of neighbouring rows, as two lists of their numbers. `ends` are one past the last pixel."""
+def _touching(rows: _Numbers, starts: _Numbers, ends: _Numbers, stride: int) -> tuple[_Numbers, _Numbers]:
+    """Pairs of runs of neighbouring rows, as two lists of numbers. `ends` are one past the last pixel."""
     below = (rows + 1) * stride
     first = np.searchsorted(rows * stride + ends, below + starts, side="left")
     last = np.searchsorted(rows * stride + starts, below + ends, side="right")

@@ -2,8 +2,8 @@
 
 In: a small RGB picture of a whole slide. Out: a mask, its digest and its share of the picture. Glass, ink,
 black borders and dirt are not tissue; a slide of glass has none. It measures light that is absorbed (optical
-density, Beer-Lambert) against the glass of the same slide, and asks for colour: stains absorb some colours more
-than others, while dust, scratches and the edges of cover slips are grey. It knows no scanner and no stain.
+density, Beer-Lambert) against the glass of the same slide, and asks for colour: stains absorb some
+colours more than others, while dust, scratches and the edges of cover slips are grey. It knows no scanner.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Plane = npt.NDArray[np.uint8]
 _STEPS: Final = 200
 #: between these Otsu may choose: glass with noise is below, any stained tissue above
 _LEAST, _MOST = round(0.04 * _STEPS), round(0.12 * _STEPS)
-#: how much more a stain absorbs of one colour than of another, at least; and at least a quarter of its density
+#: how much more a stain absorbs of one colour than of another, at least; also a quarter of its density
 _COLOUR: Final = round(0.02 * _STEPS)
 _COLOUR_SHARE: Final = 4
 #: glass is at least so bright, and its colours differ by no more
@@ -87,7 +87,9 @@ def _glass(small: Image.Image) -> tuple[int, ...]:
     is_white = (red == 255) & (green == 255) & (blue == 255)
     scanned = ~is_white & (np.maximum(np.maximum(red, green), blue) >= _BLACK)
     bright = [_bright(plane[scanned]) for plane in planes]
-    if max(bright) - min(bright) > _GLASS_TINT // 2:  # a pale stain: here glass is as white as what is not scanned
+    if (
+        max(bright) - min(bright) > _GLASS_TINT // 2
+    ):  # a pale stain: glass is as white as what was not scanned
         bright = [_bright(plane) for plane in planes]
     least = max(max(bright) - _GLASS_TINT, _GLASS_LEAST)
     return tuple(max(level, least) for level in bright)

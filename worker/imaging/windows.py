@@ -1,9 +1,9 @@
 """Windows: what to look at on a slide of which no region was asked for.
 
-In: a slide, and how many windows of which size and magnification are wanted. Out: the overview, and the windows
-that show most tissue with most structure, none over another; none where there is no tissue. The same slide gives
-the same windows. This is sampling: what lies outside the windows was seen in the overview only, and the share of
-the tissue that lies inside is told. It does not know how a slide is stored.
+In: a slide, and how many windows of which size and magnification are wanted. Out: the overview, and the
+windows that show most tissue with most structure, none over another; none where there is no tissue. The same
+slide gives the same windows. This is sampling: what lies outside the windows was seen in the overview only,
+and the share of the tissue that lies inside is told. It does not know how a slide is stored.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def _scale(slide: Slide, wanted: Wanted) -> _Scale:
     """At the wanted magnification, or the finest there is."""
     whole, finest = slide.levels[0].size, slide.spacing
     asked = wanted.magnification or MAGNIFICATION
-    factor, steps = 1.0, ()
+    factor, steps = 1.0, tuple[str, ...]()
     if finest is None:
         steps = ("no spacing: windows at the finest level",)
     elif microns_per_pixel(asked) < finest:
