@@ -33,7 +33,7 @@ def test_one_picture_and_pictures_without_a_slide_need_none(patches):
         (of(0, OVERVIEW, replace(WINDOW, spacing=None)), "Image 1: overview of a slide. Image 2: part of this slide."),
         (
             of(0, OVERVIEW, WINDOW) + of(1, PLAIN) + of(2, OVERVIEW) + of(4, OVERVIEW, replace(WINDOW, spacing=0.2525)),
-            "Image 1: overview of a slide. Image 2: part of this slide at 10 x. Image 3: an image by itself. "
+            "Image 1: overview of a slide. Image 2: part of this slide at 10 x. Image 3: an image by itself. "  # noqa: ISC004
             "Image 4: overview of a slide, on which no tissue was found. "
             "Image 5: overview of a slide. Image 6: part of this slide at 39.6 x.",
         ),

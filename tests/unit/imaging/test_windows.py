@@ -13,6 +13,7 @@ from PIL import Image
 from tests.drawn_slides import BLANK, CRUMBS, FAINT, GLASS, STRONG, TISSUE, Plan, drawn
 from tests.picture_slide import PictureSlide
 from worker.imaging.sampling import sampled
+from worker.imaging.source import read_picture
 from worker.imaging.units import Magnification, Size
 from worker.imaging.wanted import Limits, Wanted
 from worker.imaging.windows import choose
@@ -192,3 +193,16 @@ def test_any_slide_gives_windows_inside_it_none_twice(size, asked, spacing, seed
     assert 0 <= choice.tissue_covered <= 1
     assert all(box.is_inside(slide.levels[0].size) for box in choice.windows)
     assert len(set(choice.windows)) == len(choice.windows)
+
+
+def test_on_a_real_slide_the_windows_lie_on_its_lymph_nodes(shared_data):
+    """A level of a Camelyon slide; no threshold was set by it."""
+    file = (shared_data / "dicom" / "ezwsi_camelyon_multiframe.dcm").read_bytes()
+    picture = read_picture(file, frame=None, max_pixels=10_000_000, max_bytes=10_000_000).pixels
+    choice = choose(PictureSlide(picture, spacing=40.0), wanted(window=64, magnification=Magnification(0.25)))
+    assert 0.2 < choice.mask.fraction < 0.3
+    assert choice.mask.ink == 0.0
+    for box in choice.windows:
+        red, green, blue = picture.crop((box.x, box.y, box.x + 64, box.y + 64)).reduce(64).getpixel((0, 0))
+        assert green < 140
+        assert blue > red > green, "violet, as lymph nodes are with haematoxylin"
