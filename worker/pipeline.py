@@ -13,12 +13,21 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from worker import __version__
+from worker.engine.legend import LEGEND_VERSION, legend
 from worker.engine.loop import EngineLoop
+from worker.engine.pixels import share
 from worker.engine.prompt import parse
 from worker.engine.reasoner import Completion, Identity, Interrupt, Prompt
 from worker.imaging.source import Patch
 from worker.jobs.job import Job
-from worker.jobs.reading import DEMONSTRATION, RESEARCH_USE, Provenance, Reading
+from worker.jobs.reading import (
+    DEMONSTRATION,
+    RESEARCH_USE,
+    Provenance,
+    Reading,
+    ReadingOutcome,
+    is_without_tissue,
+)
 from worker.jobs.request import ImageReference
 
 #: greedy decoding does not use it; it is recorded so that sampling can
@@ -47,9 +56,11 @@ class Pipeline:
         """Raises PathlaneError: an ImageRefused, a TransientError, an EngineError."""
         began = time.monotonic()
         patches = self.open_patches(job.request.images)
-        opened = time.monotonic()
+        imaging_seconds = time.monotonic() - began
+        if is_without_tissue([patch.record for patch in patches]):
+            return self._without_tissue(patches, imaging_seconds=imaging_seconds)
         completion = self._ask(job, patches, cancelled)
-        return self._reading(job, patches, completion, imaging_seconds=opened - began)
+        return self._reading(job, patches, completion, imaging_seconds=imaging_seconds)
 
     def _ask(self, job: Job, patches: Sequence[Patch], cancelled: threading.Event) -> Completion:
         request = job.request
@@ -57,6 +68,7 @@ class Pipeline:
             images=tuple(patch.pixels for patch in patches),
             question=request.question,
             options=request.options,
+            legend=_legend(patches),
             style=request.style,
             max_new_tokens=self.limits.max_new_tokens,
             seed=SEED,
@@ -79,24 +91,51 @@ class Pipeline:
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
             timings={"imaging": round(imaging_seconds, 6), "engine": round(completion.seconds, 6)},
-            provenance=self._provenance(patches, completion),
+            provenance=self._provenance(patches, rows=completion.rows),
         )
 
-    def _provenance(self, patches: Sequence[Patch], completion: Completion) -> Provenance:
+    def _without_tissue(self, patches: Sequence[Patch], *, imaging_seconds: float) -> Reading:
+        """No model was asked; its identity says which one would have been."""
+        return Reading(
+            outcome=ReadingOutcome.NO_TISSUE_FOUND,
+            reasoning="",
+            answer="",
+            choice=None,
+            raw_text="",
+            prompt_tokens=0,
+            completion_tokens=0,
+            timings={"imaging": round(imaging_seconds, 6), "engine": 0.0},
+            provenance=self._provenance(patches, rows=0),
+        )
+
+    def _provenance(self, patches: Sequence[Patch], *, rows: int) -> Provenance:
         model = self.identity
+        version = f"{model.prompt_version}+{LEGEND_VERSION}" if _legend(patches) else model.prompt_version
         return Provenance(
             model=model.model,
             weights_digest=model.weights_digest,
             license=model.license,
             notice=DEMONSTRATION if model.demonstration else RESEARCH_USE,
-            prompt_version=model.prompt_version,
+            prompt_version=version,
             decoding=dict(model.decoding)
-            | {"max_new_tokens": self.limits.max_new_tokens, "max_pixels": model.max_pixels},
+            | {"max_new_tokens": self.limits.max_new_tokens, "max_pixels": model.max_pixels}
+            | _shared(patches, model),
             engine=model.engine,
-            rows=completion.rows,
+            rows=rows,
             dtype=model.dtype,
             device=model.device,
             seed=SEED,
             software={"pathlane": __version__, **model.software},
             patches=tuple(patch.record for patch in patches),
         )
+
+
+def _legend(patches: Sequence[Patch]) -> str:
+    return legend([patch.record for patch in patches])
+
+
+def _shared(patches: Sequence[Patch], model: Identity) -> dict[str, list[int]]:
+    """The most pixels of each picture, where several had to share the tokens."""
+    sizes = [patch.pixels.size for patch in patches]
+    shares = share(sizes, tokens=model.max_image_tokens, max_pixels=model.max_pixels)
+    return {} if set(shares) <= {model.max_pixels} else {"max_pixels_each": list(shares)}

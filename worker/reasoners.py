@@ -25,7 +25,12 @@ def reasoner_of(model: ModelSettings) -> Reasoner:
     """Raises SettingsError, and ModelUnavailable for a server's URL that is none."""
     if model.engine == "served":
         return ServedReasoner(_served(model), _server(model), rows=model.slots)
-    source = Source(model=model.model, license_accepted=model.model_license, max_pixels=model.max_pixels)
+    source = Source(
+        model=model.model,
+        license_accepted=model.model_license,
+        max_pixels=model.max_pixels,
+        max_image_tokens=model.max_image_tokens,
+    )
     if model.engine == "reference":
         return ReferenceReasoner(source)
     return InFlightReasoner(source, rows=model.slots, max_new_tokens=model.max_new_tokens)
@@ -60,6 +65,7 @@ def _served(model: ModelSettings) -> Served:
         license_accepted=model.model_license,
         max_pixels=model.max_pixels,
         max_new_tokens=model.max_new_tokens,
+        max_image_tokens=model.max_image_tokens,
     )
 
 

@@ -67,6 +67,8 @@ class ModelSettings(_Section):
     """Folder of the slot files; processes and containers that share a GPU must share it."""
     max_pixels: Annotated[int, Field(ge=28 * 28, le=12_845_056)] = 1_003_520
     """Pixels of one image as the model sees it; larger ones are scaled down (28 x 28 a token)."""
+    max_image_tokens: Annotated[int, Field(ge=1024, le=131_072)] = 10_240
+    """Tokens all images of a question may take; they share them by size, and one alone has its own."""
     max_new_tokens: Annotated[int, Field(ge=1, le=8192)] = 2048
     """Tokens the model may write for one answer."""
     answer_seconds: Annotated[float, Field(ge=1, le=3600)] = 300
@@ -94,6 +96,8 @@ class ImagingSettings(_Section):
     """Largest file that is opened, in bytes."""
     max_image_pixels: Annotated[int, Field(ge=1024)] = 100_000_000
     """Largest picture that is decoded, in pixels of one frame."""
+    slide_magnification: Annotated[float, Field(gt=0, le=100)] = 10
+    """Of the windows chosen on a whole slide, where a request names none; 10 is 1 micron per pixel."""
     fetch_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts and networks `https:` references may point to, separated by `,`; none by default."""
 

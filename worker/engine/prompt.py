@@ -55,10 +55,10 @@ class Parsed:
     outcome: ReadingOutcome
 
 
-def user_text(question: str, options: Sequence[str]) -> str:
-    """The question as the model card writes it: `question A. first B. second`."""
+def user_text(question: str, options: Sequence[str], legend: str = "") -> str:
+    """The question as the model card writes it: `question A. first B. second`; a legend stands before it."""
     lettered = (f"{letter}. {option}" for letter, option in zip(OPTION_LETTERS, options, strict=False))
-    return " ".join([question, *lettered])
+    return " ".join([*([legend] if legend else []), question, *lettered])
 
 
 def messages(
@@ -67,16 +67,23 @@ def messages(
     question: str,
     options: Sequence[str],
     images: Sequence[Any],
-    limits: Mapping[str, int] | None = None,
+    limits: Sequence[Mapping[str, int]] = (),
+    legend: str = "",
 ) -> list[Message]:
     """System prompt, then one user turn: the images in order, then the text.
 
-    `limits` are `min_pixels` and `max_pixels` of an image, as `qwen_vl_utils` takes them.
+    `limits` are `min_pixels` and `max_pixels` of each image, as `qwen_vl_utils` takes them.
     """
-    pictures = [{"type": "image", "image": image, **(limits or {})} for image in images]
+    pictures: list[dict[str, Any]] = [
+        {"type": "image", "image": image, **(limits[number] if limits else {})}
+        for number, image in enumerate(images)
+    ]
     return [
         {"role": "system", "content": SYSTEM_PROMPTS[style]},
-        {"role": "user", "content": [*pictures, {"type": "text", "text": user_text(question, options)}]},
+        {
+            "role": "user",
+            "content": [*pictures, {"type": "text", "text": user_text(question, options, legend)}],
+        },
     ]
 
 

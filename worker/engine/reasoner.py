@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
 
+from worker.engine.pixels import MAX_IMAGE_TOKENS
 from worker.errors import PathlaneError
 from worker.jobs.request import Priority, Style
 
@@ -39,6 +40,8 @@ class Prompt:
     images: tuple[Image.Image, ...]
     question: str
     options: tuple[str, ...] = ()
+    #: which image is which, where one slide gave several; the model reads it before the question
+    legend: str = ""
     style: Style
     max_new_tokens: int
     #: no end before so many tokens; for measurements, where answers must have a given length
@@ -148,6 +151,8 @@ class Identity:
     software: Mapping[str, str]
     #: whether this is the bundled demonstration, whose answers mean nothing in medicine
     demonstration: bool = False
+    #: tokens that all images of a question may take together
+    max_image_tokens: int = MAX_IMAGE_TOKENS
 
 
 class Reasoner(Protocol):

@@ -6,6 +6,7 @@ integration translates. It knows no format of any other system.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -56,6 +57,14 @@ class PatchRecord:
     tissue_covered: float | None = None
     #: sha256 of the tissue mask that the windows were chosen by
     mask_digest: str | None = None
+
+
+def is_without_tissue(patches: Sequence[PatchRecord]) -> bool:
+    """Whether every image is a slide on which no tissue was found: its overview, and no window of it."""
+    images = {patch.image for patch in patches}
+    blank = {patch.image for patch in patches if patch.part == "overview" and patch.tissue_covered == 0}
+    looked_into = {patch.image for patch in patches if patch.part != "overview"}
+    return bool(images) and images == blank - looked_into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,8 +68,10 @@ class Engines:
     wanted: list[Completion]
 
 
-def both(model, rows=ROWS, **options):
-    source = Source(model=model, license_accepted=LICENSE, max_pixels=1_003_520)
+def both(model, rows=ROWS, max_image_tokens=10_240, **options):
+    source = Source(
+        model=model, license_accepted=LICENSE, max_pixels=1_003_520, max_image_tokens=max_image_tokens
+    )
     reference = ReferenceReasoner(source)
     reference.load("cpu")
     saying_ids(reference._model)
@@ -87,6 +89,30 @@ def engines(request, tiny):
 @pytest.fixture(scope="module")
 def rows(tiny):
     return both(tiny).rows
+
+
+def test_pictures_that_share_the_tokens_are_the_same_to_both_engines(tiny):
+    pair = both(tiny, max_image_tokens=100)
+    prompts = [
+        ask(
+            *(picture(number, *size) for number, size in enumerate(sizes)),
+            legend="Image 1: overview of a slide.",
+        )
+        for sizes in ([(280, 280)] * 3, [(280, 280), (56, 56), (140, 84)], [(280, 140)] * 5)
+    ]
+    wanted, stage = read(pair.reference, prompts), Stage(pair.rows)
+    asked = [stage.add(prompt) for prompt in prompts]
+    results = stage.finish()
+    assert [ids(results[each]) for each in asked] == [ids(each) for each in wanted]
+    assert all(
+        each.prompt_tokens < prompt_length(pair, prompt) for each, prompt in zip(wanted, prompts, strict=True)
+    )
+
+
+def prompt_length(pair, prompt):
+    """With every picture as large as the model takes it."""
+    pair.reference._model.max_image_tokens = 10_240
+    return pair.reference.prepare(prompt).prompt_tokens
 
 
 class Stage:

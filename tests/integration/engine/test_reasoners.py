@@ -39,8 +39,8 @@ ENGINES = {
 def engine(request):
     """A reasoner of each kind, to be loaded."""
 
-    def make(folder, max_pixels=1_003_520):
-        source = Source(model=str(folder), license_accepted=LICENSE, max_pixels=max_pixels)
+    def make(folder, max_pixels=1_003_520, **more):
+        source = Source(model=str(folder), license_accepted=LICENSE, max_pixels=max_pixels, **more)
         return ENGINES[request.param](source)
 
     return make
@@ -102,6 +102,24 @@ def test_a_large_image_is_scaled_down_to_the_limit(engine, folder):
     assert identity.decoding["max_pixels"] == 4 * 784
     [few], [same] = read(small, ask(picture(1, 280, 280))), read(small, ask(picture(1, 56, 56)))
     assert few.prompt_tokens == same.prompt_tokens
+
+
+def test_pictures_of_one_question_share_its_tokens_and_one_alone_has_all_it_had(engine, folder):
+    sharing = engine(folder, max_image_tokens=120)
+    assert sharing.load("cpu").max_image_tokens == 120
+    large = [picture(number, 280, 280) for number in range(3)]  # of 100 tokens each
+    fitting = [picture(number, 168, 168) for number in range(3)]  # of 36
+    several, same = read(sharing, ask(*large)), read(sharing, ask(*fitting))
+    assert several[0].prompt_tokens == same[0].prompt_tokens
+    plain = engine(folder)
+    plain.load("cpu")
+    assert read(sharing, ask(large[0]))[0].text == read(plain, ask(large[0]))[0].text
+
+
+def test_a_legend_is_read_with_the_question(reasoner):
+    images = picture(1), picture(2)
+    [plain], [told] = read(reasoner, ask(*images)), read(reasoner, ask(*images, legend="Image 1: overview."))
+    assert told.prompt_tokens > plain.prompt_tokens
 
 
 def test_a_malformed_neighbour_fails_alone(reasoner):

@@ -24,8 +24,8 @@ from worker import reasoners
 from worker.engine.loop import EngineLoop
 from worker.engine.models import served_call
 from worker.engine.models.served import Served, ServedReasoner
-from worker.engine.models.served_pictures import model_size
 from worker.engine.models.served_server import Server
+from worker.engine.pixels import model_size, share
 from worker.engine.prompt import SYSTEM_PROMPTS
 from worker.engine.reasoner import Completion, Finish, Interrupt
 from worker.errors import (
@@ -100,6 +100,25 @@ def test_sizes_are_those_of_the_library_that_the_local_engines_scale_with(width,
 
     high, wide = smart_resize(height, width, factor=28, max_pixels=most)
     assert model_size(width, height, most) == (wide, high)
+
+
+def test_pictures_of_one_question_share_its_tokens_and_are_named_before_it(served):
+    server, reasoner = served()
+    images = [picture(1, 1400, 1400), picture(2, 1400, 1400), picture(3, 112, 112)]
+    [completion] = read(
+        reasoner, [ask(*images * 4, question="Which?", legend="Image 1: overview of a slide.")]
+    )
+    assert completion.finish is Finish.STOP
+    *shown, text = server.asked[0]["messages"][1]["content"]
+    assert text["text"] == "Image 1: overview of a slide. Which?"
+    sizes = [picture_of(part).size for part in shown]
+    pixels = share([image.size for image in images * 4], tokens=10_240, max_pixels=1_003_520)
+    assert sizes == [model_size(*image.size, most) for image, most in zip(images * 4, pixels, strict=True)]
+    assert sum(width * height for width, height in sizes) <= 10_240 * 28 * 28
+
+
+def picture_of(part):
+    return Image.open(io.BytesIO(base64.b64decode(part["image_url"]["url"].partition(",")[2])))
 
 
 def test_a_server_that_sends_no_figures_is_counted_by_its_pieces(served):

@@ -15,8 +15,12 @@ def test_a_row_holds_the_longest_request_within_the_models_context():
     assert wanted(context=2048, max_pixels=12_544, max_new_tokens=2048) == Wanted(most=2048, least=2048)
     assert wanted(context=330, max_pixels=12_544, max_new_tokens=2048).most == 384, "aligned"
     patho_r1 = wanted(context=128_000, max_pixels=1_003_520, max_new_tokens=2048)
-    assert patho_r1.most >= 2048 + 2048 + 8 * 1280
+    assert patho_r1.most >= 2048 + 2048 + 8 * 1282
+    assert patho_r1.most < 2048 + 2048 + 9 * 1282
     assert patho_r1.least >= 1280 + 2048
+    few = wanted(context=128_000, max_pixels=1_003_520, max_new_tokens=2048, max_image_tokens=1024)
+    assert few.most >= few.least
+    assert few.most <= patho_r1.most - 8900, "one image of max_pixels fits always"
 
 
 @pytest.mark.parametrize(

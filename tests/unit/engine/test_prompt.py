@@ -62,9 +62,19 @@ def test_the_images_come_before_the_text_in_their_order():
 
 def test_pixel_limits_go_with_each_image():
     _, user = messages(
-        style=Style.COT, question="?", options=(), images=["a", "b"], limits={"max_pixels": 784}
-    )
-    assert [part.get("max_pixels") for part in user["content"]] == [784, 784, None]
+        style=Style.COT, question="?", options=(), images=["a", "b"],
+        limits=[{"max_pixels": 784}, {"max_pixels": 1568}],
+    )  # fmt: skip
+    assert [part.get("max_pixels") for part in user["content"]] == [784, 1568, None]
+
+
+def test_a_legend_stands_before_the_question_and_nothing_else_changes():
+    asked = {"style": Style.COD, "question": "Why?", "options": ("a", "b"), "images": ["first", "second"]}
+    system, user = messages(**asked, legend="Image 1: overview of a slide.")
+    plain = messages(**asked)
+    assert system == plain[0]
+    assert user["content"][:2] == plain[1]["content"][:2]
+    assert user["content"][2]["text"] == "Image 1: overview of a slide. Why? A. a B. b"
 
 
 def test_an_answer_is_read_with_its_reasoning_and_its_choice():

@@ -6,7 +6,8 @@ from base64 import b64decode
 import pytest
 from PIL import Image
 
-from worker.engine.models.served_pictures import data_url, model_size
+from worker.engine.models.served_pictures import data_url
+from worker.engine.pixels import model_size
 from worker.errors import PromptUnreadable
 
 MILLION = 1_003_520

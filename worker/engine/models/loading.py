@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from worker import log
 from worker.engine import devices
 from worker.engine.models.checkpoint import Checkpoint, find, weights_digest
+from worker.engine.pixels import MAX_IMAGE_TOKENS
 from worker.engine.prompt import PROMPT_VERSION
 from worker.engine.reasoner import Identity
 from worker.errors import ModelUnavailable, PathlaneError
@@ -30,6 +31,8 @@ class Source:
     license_accepted: str
     #: of one image; a checkpoint whose own limit is lower keeps its own
     max_pixels: int
+    #: of all images of a question
+    max_image_tokens: int = MAX_IMAGE_TOKENS
     #: by default float32 on the CPU, else bfloat16
     dtype: str = ""
 
@@ -46,6 +49,7 @@ def load(source: Source, device: str, *, engine: str, packed: bool) -> tuple[Qwe
         dtype=model.dtype,
         device=model.device,
         max_pixels=model.limits["max_pixels"],
+        max_image_tokens=source.max_image_tokens,
         decoding=model.decoding,
         prompt_version=PROMPT_VERSION,
         software=model.software,
@@ -62,7 +66,14 @@ def _loaded(checkpoint: Checkpoint, device: str, source: Source, *, packed: bool
     place = devices.choose(device)
     name = attention.register() if packed else "sdpa"
     try:
-        return Qwen(checkpoint.folder, place, source.max_pixels, attention=name, dtype=source.dtype)
+        return Qwen(
+            checkpoint.folder,
+            place,
+            source.max_pixels,
+            max_image_tokens=source.max_image_tokens,
+            attention=name,
+            dtype=source.dtype,
+        )
     except PathlaneError:
         raise
     except Exception as error:  # transformers, safetensors and torch each raise their own

@@ -10,14 +10,15 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
+from worker.engine.pixels import MAX_IMAGE_TOKENS, TOKEN_PIXELS
 from worker.errors import ModelUnavailable
 
-#: a request has at most so many images (`JobRequest.images`)
-MOST_IMAGES: Final = 8
+#: pictures of a request at most: 8 images (`JobRequest.images`), each an overview and 16 windows
+MOST_PICTURES: Final = 8 * 17
+#: a picture's tokens stand between two more
+FRAME_TOKENS: Final = 2
 #: tokens of instructions, question and options: 4,000 characters and 26 options have about as many
 TEXT_TOKENS: Final = 2048
-#: pixels of one token, either way
-TOKEN_EDGE: Final = 28
 ALIGNMENT: Final = 64
 #: left free for what a prefill needs for a moment, and for graphs
 WORKSPACE_BYTES: Final = 2 << 30
@@ -31,10 +32,13 @@ class Wanted:
     least: int
 
 
-def wanted(*, context: int, max_pixels: int, max_new_tokens: int) -> Wanted:
+def wanted(
+    *, context: int, max_pixels: int, max_new_tokens: int, max_image_tokens: int = MAX_IMAGE_TOKENS
+) -> Wanted:
     """Never more than the model's context."""
-    image = -(-max_pixels // TOKEN_EDGE**2) + 2
-    most = TEXT_TOKENS + MOST_IMAGES * image + max_new_tokens
+    image = -(-max_pixels // TOKEN_PIXELS) + FRAME_TOKENS
+    images = max(max_image_tokens, image) + FRAME_TOKENS * MOST_PICTURES
+    most = TEXT_TOKENS + images + max_new_tokens
     least = TEXT_TOKENS // 4 + image + max_new_tokens
     return Wanted(most=_aligned(min(context, most)), least=_aligned(min(context, least)))
 

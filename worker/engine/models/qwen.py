@@ -19,12 +19,11 @@ from transformers import AutoProcessor, Qwen2_5_VLForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 from transformers.utils.import_utils import is_flash_attn_2_available
 
+from worker.engine.pixels import LONGEST, MAX_IMAGE_TOKENS, share
 from worker.engine.prompt import messages
 from worker.engine.reasoner import Prompt
 from worker.errors import ModelUnavailable, PromptUnreadable
 
-#: qwen_vl_utils.vision_process.MAX_RATIO: it cannot scale a longer picture
-_LONGEST: Final = 200
 #: parameters below which a CPU is better used with one thread. Measured with 0.9 million on two busy cores:
 #: 0.3 s an answer with one thread, 3 s with two, which wait for each other after every small matrix.
 _SMALL: Final = 50_000_000
@@ -44,7 +43,14 @@ class Qwen:
     """The model and its processor. Prepare and decode from any thread; the model belongs to one."""
 
     def __init__(
-        self, folder: Path, device: str, max_pixels: int, *, attention: str = "sdpa", dtype: str = ""
+        self,
+        folder: Path,
+        device: str,
+        max_pixels: int,
+        *,
+        max_image_tokens: int = MAX_IMAGE_TOKENS,
+        attention: str = "sdpa",
+        dtype: str = "",
     ) -> None:
         """Load. Raises ModelUnavailable for weights that do not fit, or the libraries' own errors.
 
@@ -61,6 +67,7 @@ class Qwen:
         self._control = _control_tokens(self._processor.tokenizer)
         self.device = device
         self.limits = _limits(self._processor.image_processor, max_pixels)
+        self.max_image_tokens = max_image_tokens
         self.decoding = _make_greedy(self.model.generation_config, self._processor.tokenizer) | self.limits
         self.software = {name: version(name) for name in _SOFTWARE}
 
@@ -77,7 +84,8 @@ class Qwen:
             question=prompt.question,
             options=prompt.options,
             images=prompt.images,
-            limits=self.limits,
+            limits=self._limits_of(prompt),
+            legend=prompt.legend,
         )
         text = self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
         images, videos = process_vision_info(chat)
@@ -90,6 +98,12 @@ class Qwen:
             raise PromptUnreadable(f"It is {length} tokens long; the model takes fewer than {self.context}.")
         limit = min(prompt.max_new_tokens, self.context - length)
         return Question(tensors=tensors, prompt_tokens=length, max_new_tokens=limit)
+
+    def _limits_of(self, prompt: Prompt) -> list[dict[str, int]]:
+        least, most = self.limits["min_pixels"], self.limits["max_pixels"]
+        sizes = [image.size for image in prompt.images]
+        shares = share(sizes, tokens=self.max_image_tokens, max_pixels=most)
+        return [{"min_pixels": min(least, pixels), "max_pixels": pixels} for pixels in shares]
 
     def text_of(self, ids: Sequence[int]) -> str:
         text: str
@@ -159,5 +173,5 @@ def _refuse_unreadable(prompt: Prompt, control: Sequence[str]) -> None:
         raise PromptUnreadable("The question or an option contains a control token of the model.")
     if not prompt.images or not all(isinstance(image, Image.Image) for image in prompt.images):
         raise PromptUnreadable("There is no image to look at.")
-    if any(max(image.size) > _LONGEST * min(image.size) for image in prompt.images):
-        raise PromptUnreadable(f"An image is more than {_LONGEST} times as long as it is wide.")
+    if any(max(image.size) > LONGEST * min(image.size) for image in prompt.images):
+        raise PromptUnreadable(f"An image is more than {LONGEST} times as long as it is wide.")

@@ -237,7 +237,10 @@ def rows_for(model: Qwen, rows: int, max_new_tokens: int) -> Rows:
     count, positions = sized(
         rows=rows,
         positions=wanted(
-            context=model.context, max_pixels=model.limits["max_pixels"], max_new_tokens=max_new_tokens
+            context=model.context,
+            max_pixels=model.limits["max_pixels"],
+            max_new_tokens=max_new_tokens,
+            max_image_tokens=model.max_image_tokens,
         ),
         free_positions=free_bytes(model.device) // position_bytes,
     )

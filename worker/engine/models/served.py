@@ -19,6 +19,7 @@ from typing import Final
 from worker.engine.models.served_call import Call
 from worker.engine.models.served_chat import Json, body, of_sample
 from worker.engine.models.served_server import Server
+from worker.engine.pixels import MAX_IMAGE_TOKENS
 from worker.engine.prompt import PROMPT_VERSION
 from worker.engine.reasoner import Ask, Completion, Finish, Identity, Prepared, Prompt, Result
 from worker.errors import ModelUnavailable, PromptUnreadable
@@ -42,6 +43,8 @@ class Served:
     max_pixels: int
     #: of the longest answer
     max_new_tokens: int
+    #: of all images of a question
+    max_image_tokens: int = MAX_IMAGE_TOKENS
 
 
 def listed(server: Server, model: Served) -> Json:
@@ -142,6 +145,7 @@ class ServedReasoner:
             dtype="unknown",
             device=self._server.place,
             max_pixels=model.max_pixels,
+            max_image_tokens=model.max_image_tokens,
             decoding={"temperature": 0.0},
             prompt_version=PROMPT_VERSION,
             software={name: version(name) for name in _SOFTWARE},
@@ -149,7 +153,8 @@ class ServedReasoner:
 
     def prepare(self, prompt: Prompt) -> Prepared:
         """Raises PromptUnreadable."""
-        said = body(prompt, self._model.model, self._model.max_pixels)
+        model = self._model
+        said = body(prompt, model.model, model.max_pixels, max_image_tokens=model.max_image_tokens)
         return Prepared(samples=prompt.samples, payload=said)
 
     def step(

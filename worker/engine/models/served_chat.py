@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from worker.engine.models.served_pictures import data_url
+from worker.engine.pixels import MAX_IMAGE_TOKENS, share
 from worker.engine.prompt import messages
 from worker.engine.reasoner import Finish, Prompt
 from worker.errors import ModelUnavailable, PathlaneError, PromptUnreadable, ServerUnavailable
@@ -30,15 +31,22 @@ _FINISHES: Final = {"stop": Finish.STOP, "length": Finish.LENGTH}
 _BUSY: Final = frozenset({408, 409, 425, 429, 502, 503, 504})
 
 
-def body(prompt: Prompt, model: str, max_pixels: int) -> Json:
+def body(prompt: Prompt, model: str, max_pixels: int, *, max_image_tokens: int = MAX_IMAGE_TOKENS) -> Json:
     """Of /chat/completions: the messages of the local engines, images as data: URLs, a stream with figures.
 
     Only fields that OpenAI has, as strict servers refuse others; but for measurements, `min_tokens` of vLLM
     and SGLang. Raises PromptUnreadable.
     """
     _refuse_unreadable(prompt)
-    urls = [data_url(image, max_pixels) for image in prompt.images]
-    chat = messages(style=prompt.style, question=prompt.question, options=prompt.options, images=urls)
+    sizes = [image.size for image in prompt.images]
+    shares = share(sizes, tokens=max_image_tokens, max_pixels=max_pixels)
+    chat = messages(
+        style=prompt.style,
+        question=prompt.question,
+        options=prompt.options,
+        images=[data_url(image, pixels) for image, pixels in zip(prompt.images, shares, strict=True)],
+        legend=prompt.legend,
+    )
     chat[1]["content"] = [_part(part) for part in chat[1]["content"]]
     said = {
         "model": model,
