@@ -105,13 +105,13 @@ class ImagingSettings(_Section):
     fetch_pieces_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024 * 1024
     """Most that is fetched in pieces for one image, in bytes."""
     stores: Annotated[tuple[str, ...], NoDecode] = ()
-    """What `s3:`, `gs:` and `abfs:` references may name: `s3://bucket/prefix`, separated by `,`; none by default."""
+    """What `s3:`, `gs:` and `abfs:` may name: `s3://bucket/prefix`, separated by `,`; none by default."""
     store_endpoint: str = ""
     """URL of an S3-compatible store that is not Amazon's: `https://minio.example.org:9000`."""
     store_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts and networks of `s3:` stores, separated by `,`: `*.amazonaws.com`; none by default."""
     store_plain_http: bool = False
-    """Whether PATHLANE_STORE_ENDPOINT may be `http:`; only for a store on the same machine or a closed network."""
+    """Whether that endpoint may be `http:`; only for a store on the same machine or a closed network."""
     archives: Path | None = None
     """The DICOMweb archives that `dicomweb:` references may name (`docs/how-to/connect-an-archive.md`)."""
 

@@ -1,8 +1,8 @@
 """Uploads: bytes somebody sent, kept on disk under their own digest, for as long as they are wanted.
 
-In: a stream of bytes. Out: an `upload:sha256-...` reference, and the file it stands for; several digests in one
-reference are the files of one DICOM series. File names are made from the digest alone, never from what the
-sender called the image. It does not look inside, and it does not know who refers to what.
+In: a stream of bytes. Out: an `upload:sha256-...` reference, and the file it stands for; several digests in
+one reference are the files of one DICOM series. File names are made from the digest alone, never from what
+the sender called the image. It does not look inside, and it does not know who refers to what.
 
 An upload's age counts from when it was last sent or asked about (its mtime). Whoever refers to it says so
 first (`use`), and then commits; whoever removes asks who refers to what, and then looks at the age once more,
@@ -48,7 +48,7 @@ def keep(folder: Path, chunks: Iterable[bytes], *, max_bytes: int, reserve_bytes
 
 
 def path_of(folder: Path, reference: str) -> Path:
-    """The file behind an `upload:` reference, the first of several. Raises ReferenceForbidden, ImageMissing."""
+    """The file behind an `upload:` reference, of several the first. Raises as `paths_of`."""
     return paths_of(folder, reference)[0]
 
 

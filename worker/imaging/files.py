@@ -1,7 +1,8 @@
 """Files: a `file:` reference becomes files on this machine's disk, below a folder the operator allows.
 
-In: a reference and the allowed folders. Out: one regular file, or the DICOM files of a folder; or a refusal. It
-never says in which folder something lies or is missing, and it reads no more of a file than its mark.
+In: a reference and the allowed folders. Out: one regular file, or the DICOM files of a folder; or a
+refusal. It never says in which folder something lies or is missing, and it reads no more of a file than its
+mark.
 
 A file is opened again by whoever reads it, maybe in another process. Between the two somebody may have put a
 link in its place, so whoever reads has it `held`: opened once more, from the allowed folder downwards and

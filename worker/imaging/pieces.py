@@ -1,7 +1,7 @@
 """Pieces: a remote file, of which only what is needed comes here.
 
-In: a way to get a stretch of bytes. Out: any stretch, from blocks that are kept for a while. Readers ask for a
-few bytes at a time, and a request costs a connection. It does not know where the file lies.
+In: a way to get a stretch of bytes. Out: any stretch, from blocks that are kept for a while. Readers ask
+for a few bytes at a time, and a request costs a connection. It does not know where the file lies.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The hosts of object stores: names are looked up and checked here, and only checked addresses are given on.
 
-In: the operator's list. Out: a resolver for aiohttp, which S3's library connects with (the extra `stores`). An
-address that is written as such is not looked up, so `check_endpoint` checks that one.
+In: the operator's list. Out: a resolver for aiohttp, which S3's library connects with (the extra `stores`).
+An address that is written as such is not looked up, so `check_endpoint` checks that one.
 """
 
 from __future__ import annotations

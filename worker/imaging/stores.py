@@ -19,11 +19,11 @@ from worker.errors import (
     AddressRefused,
     FetchFailed,
     ImageMissing,
-    ImageTooLarge,
     PathlaneError,
     ReferenceForbidden,
     UnknownScheme,
 )
+from worker.imaging.files import check_bytes
 from worker.imaging.pieces import Blocks
 from worker.imaging.supply import InMemory, Remote
 from worker.imaging.web import FetchLimits
@@ -67,8 +67,7 @@ class Stores:
             size = int(file.size)
             if size <= limits.whole:
                 return InMemory(data=file.read())
-        if size > limits.most:
-            raise ImageTooLarge(f"{size} bytes; at most {limits.most} are read in pieces.")
+        check_bytes(size, limits.most)
         return Remote(file=Blocks(_getter(file), size, max_bytes=limits.pieces))
 
     def _allowed(self, reference: str) -> tuple[str, str]:
@@ -133,6 +132,8 @@ def _errors() -> Iterator[None]:
     """Libraries of stores raise nearly anything, and quote bucket, key and account."""
     try:
         yield
+    except AddressRefused:
+        raise ReferenceForbidden from None
     except PathlaneError:
         raise
     except FileNotFoundError:

@@ -1,9 +1,9 @@
 """Uploaded: an `upload:` reference becomes files on disk, whose digests were checked.
 
-In: a reference and the folder of uploads. Out: their places, or a refusal. Files are hashed as they stream by,
-never held. A small one is hashed whenever it is opened; a large one once by each process, as long as it is the
-same file (device, inode, size): the folder is ours alone, so what that still finds is a file that was cut or
-damaged on the way to this disk, and it would cost seconds for each question about a slide.
+In: a reference and the folder of uploads. Out: their places, or a refusal. Files are hashed as they stream
+by, never held. A small one is hashed whenever it is opened; a large one once by each process, as long as it
+is the same file (device, inode, size): the folder is ours alone, so what that still finds is a file that
+was cut or damaged on the way to this disk, and it would cost seconds for each question about a slide.
 """
 
 from __future__ import annotations

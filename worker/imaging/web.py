@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import httpx
 
 from worker.errors import AddressRefused, FetchFailed, ImageMissing, ImageTooLarge, ReferenceForbidden
+from worker.imaging.files import check_bytes
 from worker.imaging.patience import Again, patiently
 from worker.imaging.pieces import Blocks
 from worker.imaging.supply import InMemory, Remote
@@ -55,7 +55,9 @@ def web_supply(
                 return InMemory(data=_read(answer, size))
             same = _validator(answer.headers)
             if start == 0 and size > limits.whole and same:
-                return _remote(client, url, size, same, limits, sleep)
+                check_bytes(size, limits.most)
+                file = _WebFile(client=client, url=url, size=size, same=same, sleep=sleep)
+                return Remote(file=Blocks(file.get, size, max_bytes=limits.pieces))
         elif answer.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             check_status(answer.status_code)
     return InMemory(data=fetch_https(client, url, limits.most_whole))
@@ -112,44 +114,43 @@ def _read(answer: httpx.Response, max_bytes: int) -> bytes:
     raise ImageTooLarge(f"At most {max_bytes} bytes are read.")
 
 
-def _remote(
-    client: httpx.Client,
-    url: str,
-    size: int,
-    same: Mapping[str, str],
-    limits: FetchLimits,
-    sleep: Callable[[float], object],
-) -> Remote:
-    if size > limits.most:
-        raise ImageTooLarge(f"{size} bytes; at most {limits.most} are read in pieces.")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WebFile:
+    """A file that is read in pieces."""
 
-    def get(offset: int, length: int) -> bytes:
-        return patiently(partial(_piece, client, url, offset, length, size, same), sleep=sleep)
+    client: httpx.Client
+    url: str
+    size: int
+    #: the condition under which it is the same file still
+    same: Mapping[str, str]
+    sleep: Callable[[float], object]
 
-    return Remote(file=Blocks(get, size, max_bytes=limits.pieces))
+    def get(self, offset: int, length: int) -> bytes:
+        return patiently(lambda: self._piece(offset, length), sleep=self.sleep)
 
+    def _piece(self, offset: int, length: int) -> bytes:
+        """Raises Again for what may pass soon; FetchFailed for a file that is another one now."""
+        headers = {"range": f"bytes={offset}-{offset + length - 1}", **self.same}
+        try:
+            with _asked(self.client, self.url, headers) as answer:
+                self._check(answer, (offset, offset + length - 1, self.size))
+                return _read(answer, length)
+        except AddressRefused:
+            raise ReferenceForbidden from None
+        except httpx.HTTPError:
+            raise Again("") from None
 
-def _piece(
-    client: httpx.Client, url: str, offset: int, length: int, size: int, same: Mapping[str, str]
-) -> bytes:
-    """Raises Again for what may pass soon; FetchFailed for a file that is another one now."""
-    headers = {"range": f"bytes={offset}-{offset + length - 1}", **same}
-    try:
-        with _asked(client, url, headers) as answer:
-            status = answer.status_code
-            if status in _BUSY or answer.is_server_error:
-                raise Again(f"HTTP {status}", after=answer.headers.get("retry-after", ""))
-            if status in (httpx.codes.OK, httpx.codes.PRECONDITION_FAILED):
-                raise FetchFailed(_CHANGED)
-            if status != httpx.codes.PARTIAL_CONTENT:
-                check_status(status)
-            if _range_of(answer) != (offset, offset + length - 1, size) or _is_another(answer.headers, same):
-                raise FetchFailed(_CHANGED)
-            return _read(answer, length)
-    except AddressRefused:
-        raise ReferenceForbidden from None
-    except httpx.HTTPError:
-        raise Again("") from None
+    def _check(self, answer: httpx.Response, asked: tuple[int, int, int]) -> None:
+        status, now = answer.status_code, _validator(answer.headers)
+        if status in _BUSY or answer.is_server_error:
+            raise Again(f"HTTP {status}", after=answer.headers.get("retry-after", ""))
+        if status in (httpx.codes.OK, httpx.codes.PRECONDITION_FAILED):
+            raise FetchFailed(_CHANGED)
+        if status != httpx.codes.PARTIAL_CONTENT:
+            check_status(status)
+        # of a server that does not look at conditions
+        if _range_of(answer) != asked or (now and now != self.same):
+            raise FetchFailed(_CHANGED)
 
 
 def _range_of(answer: httpx.Response) -> tuple[int, int, int]:
@@ -165,9 +166,3 @@ def _validator(headers: httpx.Headers) -> dict[str, str]:
     if tag.startswith('"'):
         return {"if-match": tag}
     return {"if-unmodified-since": modified} if modified else {}
-
-
-def _is_another(headers: httpx.Headers, same: Mapping[str, str]) -> bool:
-    """Of a server that does not look at conditions."""
-    now = _validator(headers)
-    return bool(now) and now != same

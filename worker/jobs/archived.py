@@ -1,7 +1,7 @@
 """Archived: what lies in one of the operator's DICOMweb archives, as a reference names it.
 
-In: `dicomweb:NAME/studies/UID[/series/UID[/instances/UID[/frames/N]]]`. Out: a frozen value, and the reference
-again. NAME is a name the operator gave: no host, and nothing secret, travels in a request.
+In: `dicomweb:NAME/studies/UID[/series/UID[/instances/UID[/frames/N]]]`. Out: a frozen value, and the
+reference again. NAME is a name the operator gave: no host, and nothing secret, travels in a request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _REFERENCE = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Archived:
+class ArchivedImages:
     #: as the operator calls it
     archive: str
     study: str
@@ -43,13 +43,13 @@ class Archived:
         return "/".join(parts)
 
 
-def archived_in(reference: str) -> Archived:
+def archived_in(reference: str) -> ArchivedImages:
     """Raises ValueError, which does not repeat the reference."""
     found = _REFERENCE.fullmatch(reference)
     uids = [found[name] or "" for name in ("study", "series", "instance")] if found else []
     if found is None or any(len(uid) > _LONGEST_UID for uid in uids):
         raise ValueError("must be dicomweb:NAME/studies/UID, then /series/UID, /instances/UID and /frames/N")
-    return Archived(
+    return ArchivedImages(
         archive=found["archive"], study=uids[0], series=uids[1], instance=uids[2],
         frame=int(found["frame"]) if found["frame"] else None,
     )  # fmt: skip
