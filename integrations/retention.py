@@ -1,7 +1,7 @@
 """Retention: uploads that are older than the site keeps them, and that nobody needs, are removed.
 
-In: settings, a database, the time. Out: what was removed, in numbers. It is the only place that knows both the
-folder of uploads and who refers to it; what keeps the two in step is told in docs/decisions/0017.
+In: settings, a database, the time. Out: what was removed, in numbers. It is the only place that knows both
+the folder of uploads and who refers to it; what keeps the two in step is told in docs/decisions/0017.
 """
 
 from __future__ import annotations
@@ -34,4 +34,3 @@ def remove_old_uploads(imaging: ImagingSettings, database: Database, *, now: flo
     if removed.drafts:
         logger.info("drafts.removed", count=removed.drafts)
     return len(removed.uploads)
-

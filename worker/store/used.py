@@ -39,8 +39,8 @@ class Used:
         return frozenset(found)
 
     def forget_instances(self, references: Sequence[str], *, days: float) -> int:
-        """DICOM instances whose uploads were removed; gives how many. One that was sent again since is younger
-        than `days`, and stays. Raises StoreUnavailable."""
+        """DICOM instances whose uploads were removed; gives how many. One that was sent again since is
+        younger than `days`, and stays. Raises StoreUnavailable."""
         old = delete(instances).where(instances.c.received_at < clock(-days * 86_400))
         forgotten = 0
         for start in range(0, len(references), 500):

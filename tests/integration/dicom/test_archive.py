@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, UID, generate_uid
+from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, generate_uid
 
 from tests.integration.dicom.orthanc import HTTP, running
 from worker.errors import ImageMissing, ImageRefused
@@ -30,7 +30,11 @@ def tiles(syntax: UID, count: int) -> list[bytes]:
     for number in range(count):
         pixels = np.random.default_rng(number).integers(0, 256, (TILE, TILE, 3), np.uint8)
         file = io.BytesIO()
-        kind = {"format": "JPEG", "quality": 85} if syntax == JPEGBaseline8Bit else {"format": "JPEG2000", "no_jp2": True}
+        kind = (
+            {"format": "JPEG", "quality": 85}
+            if syntax == JPEGBaseline8Bit
+            else {"format": "JPEG2000", "no_jp2": True}
+        )
         Image.fromarray(pixels).save(file, **kind)
         found.append(file.getvalue())
     return found

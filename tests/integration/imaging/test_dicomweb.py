@@ -270,7 +270,12 @@ def test_over_mutual_tls_with_a_token_the_archive_opens_and_without_our_certific
     ours = {"certificate": "certificate.pem", "key": "key.pem"}
     for shown, known in ((True, True), (False, True), (True, False)):
         with ArchiveServer().running(certificate) as server:
-            archive = {"name": "main", "url": server.url, "hosts": ["127.0.0.0/8", "::1"], "token_file": "token"}
+            archive = {
+                "name": "main",
+                "url": server.url,
+                "hosts": ["127.0.0.0/8", "::1"],
+                "token_file": "token",
+            }
             archive |= {"authorities": "certificate.pem"} if known else {}
             archive |= ours if shown else {}
             (tmp_path / "archives.yaml").write_text(yaml.safe_dump({"archives": [archive]}))

@@ -189,7 +189,9 @@ def test_other_stores_name_the_package_they_need() -> None:
             stores("", f"{scheme}://slides/lab").supply(f"{scheme}://slides/lab/x", limits=LIMITS)
 
 
-@pytest.mark.parametrize("prefix", ["slides", "file:///etc", "https://a.example/x", "s3://", "s3:///x", "s3://a b"])
+@pytest.mark.parametrize(
+    "prefix", ["slides", "file:///etc", "https://a.example/x", "s3://", "s3:///x", "s3://a b"]
+)
 def test_a_prefix_that_is_no_place_in_a_store_is_told_by_its_number(prefix) -> None:
     with pytest.raises(SettingsError, match="entry 2") as problem:
         check_prefixes(["s3://slides/", prefix])

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,16 +39,10 @@ def test_what_stands_before_the_first_part_is_passed_over() -> None:
 
 
 def test_the_parts_before_a_break_are_there() -> None:
-    found = []
+    coming = parts(b"x y", [BODY[: BODY.index(b"--x y--") - 1]], max_part=100)
+    assert next(coming).body == b"\r\n-"
     with pytest.raises(Malformed):
-        found.extend(iter_until_broken(BODY[: BODY.index(b"--x y--") - 1], found))
-    assert [part.body for part in found] == [b"\r\n-"]
-
-
-def iter_until_broken(body: bytes, found: list) -> Iterator[object]:
-    for part in parts(b"x y", [body], max_part=100):
-        found.append(part)
-    yield from ()
+        next(coming)
 
 
 @pytest.mark.parametrize(

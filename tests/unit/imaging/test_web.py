@@ -153,7 +153,9 @@ def test_a_server_without_ranges_gives_its_file_whole_up_to_the_limit() -> None:
 
 
 @pytest.mark.parametrize("etag", ['W/"1"', ""])
-def test_a_large_file_of_which_nobody_could_say_that_it_changed_is_read_whole_or_not_at_all(etag: str) -> None:
+def test_a_large_file_of_which_nobody_could_say_that_it_changed_is_read_whole_or_not_at_all(
+    etag: str,
+) -> None:
     assert opened(Server(FILE[:2000], etag=etag)) == InMemory(data=FILE[:2000])
     with pytest.raises(ImageTooLarge):
         opened(Server(etag=etag))
