@@ -44,7 +44,6 @@ def test_each_part_is_what_it_says():
         f"{SERIES}/instances/1.2.5/frames/0",
         f"{SERIES}/instances/1.2.5/frames/1,2",
         "dicomweb:main/studies/1.٢",
-        f"{SERIES}\n",
         "dicomweb:../studies/1.2",
     ],
 )
@@ -53,6 +52,12 @@ def test_anything_else_is_refused_and_not_repeated(reference):
         ask(reference=reference)
     assert reference not in str(refusal.value)
     assert "NAME/studies/UID" in str(refusal.value)
+
+
+def test_a_line_break_behind_a_reference_is_no_part_of_it():
+    with pytest.raises(ValueError, match="dicomweb:NAME"):
+        archived_in(f"{SERIES}\n")
+    assert ask(reference=f"{SERIES}\n").reference == SERIES
 
 
 def test_the_frame_of_a_reference_is_the_frame_that_is_shown():
