@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable
+from functools import partial
 
-from integrations import tasks
+from integrations import retention, tasks
 from integrations.channels import Channels
 from integrations.telling import Telling
 from integrations.webhooks.delivery import attempt
-from worker import log
+from worker import log, uploads
 from worker.address import AllowList
 from worker.app import DELIVER_QUEUE, SUBMIT_QUEUE, connect, consume
 from worker.errors import StoreUnavailable
@@ -37,7 +39,8 @@ logger = log.get(__name__)
 def courier_of(settings: Settings) -> tasks.Courier:
     delivery = settings.delivery
     database = Database(settings.store.database_url.get_secret_value())
-    jobs = Jobs(database, public_url=delivery.public_url)
+    use = partial(uploads.use, settings.imaging.uploads_dir)
+    jobs = Jobs(database, public_url=delivery.public_url, use=use)
     client = pinned_client(
         AllowList.of(delivery.webhook_hosts),
         seconds=delivery.webhook_seconds,
@@ -70,15 +73,24 @@ def main() -> int:
     connect(settings.queue.broker_url.get_secret_value())
     tasks.install(courier)
     stopped = threading.Event()
-    for name, once in (("relay", courier.relay), ("audit", courier.chain)):
-        threading.Thread(target=_for_ever, args=(once, stopped), name=name, daemon=True).start()
+    for name, once, seconds in (
+        ("relay", courier.relay, RELAY_SECONDS),
+        ("audit", courier.chain, RELAY_SECONDS),
+        ("uploads", _sweep_of(settings), retention.ROUND_SECONDS),
+    ):
+        threading.Thread(target=_for_ever, args=(once, seconds, stopped), name=name, daemon=True).start()
     consume(DELIVER_QUEUE, SUBMIT_QUEUE, threads=THREADS, name="courier")
     stopped.set()
     return 0
 
 
-def _for_ever(once: Callable[[], object], stopped: threading.Event) -> None:
-    while not stopped.wait(RELAY_SECONDS):
+def _sweep_of(settings: Settings) -> Callable[[], object]:
+    database = Database(settings.store.database_url.get_secret_value(), pool_size=1)
+    return lambda: retention.remove_old_uploads(settings.imaging, database, now=time.time())
+
+
+def _for_ever(once: Callable[[], object], seconds: float, stopped: threading.Event) -> None:
+    while not stopped.wait(seconds):
         try:
             once()
         except StoreUnavailable:

@@ -46,7 +46,7 @@ def start_listener(settings: Settings, archive: DicomArchive) -> Listener:
         Listening(
             host=lis.dicom_host, port=lis.dicom_port, title=lis.dicom_title,
             callers=frozenset(lis.dicom_callers), uploads=folder, spool=folder / "spool",
-            max_bytes=settings.imaging.max_image_bytes,
+            max_bytes=settings.imaging.max_slide_bytes,
             reserve_bytes=settings.imaging.uploads_reserve_bytes,
         ),
         archive,

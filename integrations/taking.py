@@ -7,11 +7,13 @@ systems, rings. It listens to nobody itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import httpx
 
 from integrations.rules.matching import Rules
 from integrations.site import open_site_rules
+from worker import uploads
 from worker.address import AllowList
 from worker.app import ring_deliveries, ring_readers
 from worker.bell import Bell
@@ -37,6 +39,8 @@ def intake_of(settings: Settings, database: Database, rules: Rules) -> Intake:
         lambda order: rules.plan(order).questions,
         public_url=settings.delivery.public_url,
         queue_limit=settings.store.queue_limit,
+        archive=settings.lis.lis_archive,
+        use=partial(uploads.use, settings.imaging.uploads_dir),
     )
 
 

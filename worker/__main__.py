@@ -16,7 +16,6 @@ import sys
 from functools import partial
 
 from worker import log, reasoners, tasks
-from worker.address import AllowList
 from worker.app import READ_QUEUE, connect, consume, ring_deliveries, ring_readers
 from worker.bell import Bell
 from worker.drain import LEAVE_SECONDS, Drain
@@ -25,9 +24,8 @@ from worker.engine.loop import EngineLoop
 from worker.engine.reasoner import Identity, Reasoner
 from worker.engine.slots import Slots
 from worker.errors import PathlaneError, TransientError
-from worker.imaging.fetch import https_fetcher
+from worker.imaging.fetch import places_of, supply_of
 from worker.imaging.source import open_patches
-from worker.pinned import pinned_client
 from worker.pipeline import Pipeline
 from worker.service import Bells, Rhythm, Service
 from worker.settings import Settings, SettingsError, read_settings
@@ -149,9 +147,9 @@ def _reasoner(settings: Settings) -> Reasoner:
 
 def _service(settings: Settings, database: Database, engine: EngineLoop, identity: Identity) -> Service:
     imaging = settings.imaging
-    client = pinned_client(AllowList.of(imaging.fetch_hosts), seconds=60)
+    places = places_of(imaging)
     pipeline = Pipeline(
-        open_patches=partial(open_patches, settings=imaging, fetch_https=https_fetcher(client)),
+        open_patches=partial(open_patches, settings=imaging, supply_of=partial(supply_of, places=places)),
         engine=engine,
         identity=identity,
         limits=settings.model,

@@ -90,23 +90,41 @@ class ImagingSettings(_Section):
     """Folder of uploaded images, named by their digest; gateway and workers must share it."""
     uploads_reserve_bytes: Annotated[int, Field(ge=0)] = 256 * 1024 * 1024
     """Uploads are refused when they would leave less than this free on their disk, in bytes."""
+    upload_days: Annotated[float, Field(ge=0)] = 30
+    """How long an upload is kept after it was last sent or asked about, in days; 0 keeps them for ever."""
     image_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders under which `file:` references may open, separated by `:`; none by default."""
     max_image_bytes: Annotated[int, Field(ge=1024)] = 512 * 1024 * 1024
-    """Largest file that is opened, in bytes."""
+    """Largest file that is read whole, in bytes."""
+    max_slide_bytes: Annotated[int, Field(ge=1024)] = 16 * 1024 * 1024 * 1024
+    """Largest upload, and largest file or DICOM series that is read in pieces, in bytes."""
     max_image_pixels: Annotated[int, Field(ge=1024)] = 100_000_000
     """Largest picture that is decoded, in pixels of one frame."""
     slide_magnification: Annotated[float, Field(gt=0, le=100)] = 10
     """Of the windows chosen on a whole slide, where a request names none; 10 is 1 micron per pixel."""
     fetch_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts and networks `https:` references may point to, separated by `,`; none by default."""
+    fetch_whole_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024
+    """A remote file larger than this is read in pieces where its server can do that, in bytes."""
+    fetch_pieces_bytes: Annotated[int, Field(ge=1024)] = 1024 * 1024 * 1024
+    """Most that is fetched in pieces for one image, in bytes."""
+    stores: Annotated[tuple[str, ...], NoDecode] = ()
+    """What `s3:`, `gs:` and `abfs:` may name: `s3://bucket/prefix`, separated by `,`; none by default."""
+    store_endpoint: str = ""
+    """URL of an S3-compatible store that is not Amazon's: `https://minio.example.org:9000`."""
+    store_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Hosts and networks of `s3:` stores, separated by `,`: `*.amazonaws.com`; none by default."""
+    store_plain_http: bool = False
+    """Whether that endpoint may be `http:`; only for a store on the same machine or a closed network."""
+    archives: Path | None = None
+    """The DICOMweb archives that `dicomweb:` references may name (`docs/how-to/connect-an-archive.md`)."""
 
     @check("image_roots", mode="before")
     @classmethod
     def _folders(cls, text: object) -> object:
         return tuple(Path(p) for p in text.split(os.pathsep) if p) if isinstance(text, str) else text
 
-    @check("fetch_hosts", mode="before")
+    @check("fetch_hosts", "store_hosts", "stores", mode="before")
     @classmethod
     def _hosts(cls, text: object) -> object:
         return _words(text)
@@ -186,6 +204,8 @@ class LisSettings(_Section):
     """Application entity titles that may send to us, separated by `,`; any when there is none."""
     dicom_quiet_seconds: Annotated[float, Field(ge=1)] = 30
     """How long nothing must come for a DICOM series before it counts as complete, in seconds."""
+    lis_archive: str = ""
+    """Name of the archive (PATHLANE_ARCHIVES) in which the DICOM lies that orders name and nobody sent us."""
 
     fhir_url: str = ""
     """Base URL of the FHIR R4 server that orders are read from; without it, none are."""

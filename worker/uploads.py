@@ -1,24 +1,35 @@
-"""Uploads: bytes somebody sent, kept on disk under their own digest.
+"""Uploads: bytes somebody sent, kept on disk under their own digest, for as long as they are wanted.
 
-In: a stream of bytes. Out: an `upload:sha256-...` reference, and the file it stands for. File names are
-made from the digest alone, never from what the sender called the image. It does not look inside.
+In: a stream of bytes. Out: an `upload:sha256-...` reference, and the file it stands for; several digests in
+one reference are the files of one DICOM series. File names are made from the digest alone, never from what
+the sender called the image. It does not look inside, and it does not know who refers to what.
+
+An upload's age counts from when it was last sent or asked about (its mtime). Whoever refers to it says so
+first (`use`), and then commits; whoever removes asks who refers to what, and then looks at the age once more,
+with the folder's lock held. So what was referred to is there (docs/decisions/0017).
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from worker.errors import DiskFull, ImageMissing, ImageTooLarge, ReferenceForbidden
 
-_REFERENCE = re.compile(r"^upload:sha256-([0-9a-f]{64})$")
+#: of one DICOM series
+MOST_FILES = 100
+SCHEME = "upload:"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_REFERENCE = re.compile(r"upload:sha256-[0-9a-f]{64}(?:,sha256-[0-9a-f]{64})*")
 
 
 def keep(folder: Path, chunks: Iterable[bytes], *, max_bytes: int, reserve_bytes: int = 0) -> str:
@@ -37,14 +48,94 @@ def keep(folder: Path, chunks: Iterable[bytes], *, max_bytes: int, reserve_bytes
 
 
 def path_of(folder: Path, reference: str) -> Path:
-    """The file behind an `upload:` reference. Raises ReferenceForbidden or ImageMissing."""
-    found = _REFERENCE.match(reference)
-    if found is None:
-        raise ReferenceForbidden
-    path = _place(folder, found[1])
-    if not path.is_file():
+    """The file behind an `upload:` reference, of several the first. Raises as `paths_of`."""
+    return paths_of(folder, reference)[0]
+
+
+def paths_of(folder: Path, reference: str) -> tuple[Path, ...]:
+    """The files behind an `upload:` reference. Raises ReferenceForbidden or ImageMissing."""
+    paths = tuple(_place(folder, digest) for digest in digests_of(reference))
+    if not all(path.is_file() for path in paths):
         raise ImageMissing
-    return path
+    return paths
+
+
+def digests_of(reference: str) -> tuple[str, ...]:
+    """In hexadecimal. Raises ReferenceForbidden."""
+    found = _REFERENCE.fullmatch(reference)
+    digests = tuple(_DIGEST.findall(reference)) if found else ()
+    if not 0 < len(digests) <= MOST_FILES:
+        raise ReferenceForbidden
+    return digests
+
+
+def joined(references: Sequence[str]) -> str:
+    """One reference for the files of one series."""
+    return SCHEME + ",".join(reference.removeprefix(SCHEME) for reference in references)
+
+
+def use(folder: Path, references: Iterable[str]) -> None:
+    """These are about to be referred to: they are as young as if they were sent now.
+
+    What is not there, or is no upload, is passed over: whoever opens it will say so.
+    """
+    for reference in references:
+        if not _REFERENCE.fullmatch(reference):
+            continue
+        for digest in _DIGEST.findall(reference):
+            with suppress(OSError), _locked(folder, fcntl.LOCK_SH):
+                os.utime(_place(folder, digest))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    #: `upload:` references
+    uploads: tuple[str, ...] = ()
+    drafts: int = 0
+
+
+def remove_old(
+    folder: Path, *, before: float, drafts_before: float, in_use: Callable[[], Container[str]]
+) -> Removed:
+    """Remove uploads last used `before`, in seconds since 1970, except those whose digests are in use.
+
+    `in_use` is asked once, if at all. Drafts that nobody writes any more are removed too.
+    """
+    old = [path for path in folder.glob("[0-9a-f][0-9a-f]/*") if _is_old(path, before)]
+    old = [path for path in old if _DIGEST.fullmatch(path.name)]
+    used = in_use() if old else ()
+    removed = [path.name for path in old if path.name not in used and _remove(folder, path, before)]
+    drafts = [path for path in folder.glob("draft-*") if _is_old(path, drafts_before)]
+    for path in drafts:
+        path.unlink(missing_ok=True)
+    return Removed(uploads=tuple(f"upload:sha256-{digest}" for digest in removed), drafts=len(drafts))
+
+
+def _is_old(path: Path, before: float) -> bool:
+    with suppress(FileNotFoundError):
+        return path.stat().st_mtime < before
+    return False
+
+
+def _remove(folder: Path, path: Path, before: float) -> bool:
+    with _locked(folder, fcntl.LOCK_EX):
+        if not _is_old(path, before):  # somebody was faster, and sent it or asked about it
+            return False
+        path.unlink()
+        return True
+
+
+@contextmanager
+def _locked(folder: Path, kind: int) -> Iterator[None]:
+    """The folder's lock, shared (who keeps and uses) or alone (who removes), for a moment. On a file system
+    without locks it is not waited for: only what grows old at that very moment could be lost there."""
+    descriptor = os.open(folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, kind)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def check_room(folder: Path, reserve_bytes: int, wanted_bytes: int = 0) -> None:
@@ -87,7 +178,9 @@ class Draft:
             name = self._digest.hexdigest()
             place = _place(self._folder, name)
             place.parent.mkdir(exist_ok=True, mode=0o700)
-            self._path.replace(place)
+            with _locked(self._folder, fcntl.LOCK_SH):
+                os.utime(self._path)  # the file may have waited since its last byte
+                self._path.replace(place)
             # A new name is durable when its folder is.
             for folder in (place.parent, self._folder):
                 descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

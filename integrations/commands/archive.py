@@ -49,7 +49,7 @@ def add(files: tuple[Path, ...], *, data: Path | None) -> None:
             reference = uploads.keep(
                 imaging.uploads_dir,
                 chunks,
-                max_bytes=imaging.max_image_bytes,
+                max_bytes=imaging.max_slide_bytes,
                 reserve_bytes=imaging.uploads_reserve_bytes,
             )
         kept.add(replace(instance, reference=reference))

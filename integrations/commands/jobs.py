@@ -22,6 +22,7 @@ from integrations.commands.place import (
 from integrations.view import job_document
 from worker import uploads
 from worker.errors import ImageMissing
+from worker.jobs.archived import SCHEME as ARCHIVE
 from worker.jobs.job import Job
 from worker.jobs.request import Priority, Style, parse_request
 
@@ -60,7 +61,7 @@ def submit(
     data: Path | None,
     **asked: Any,
 ) -> None:
-    """Ask a question about one to eight images (files, or file:, upload:, https: references).
+    """Ask a question about one to eight images (files, or file:, upload:, https:, s3:, dicomweb: references).
 
     \b
     pathlane submit tile.png --question "Which stain is shown?" --wait
@@ -114,7 +115,7 @@ def cancel(job_id: str, *, data: Path | None) -> None:
 def _reference(place: Place, image: str, region: str | None, frame: int | None) -> dict[str, Any]:
     """Files are uploaded: a worker may be on another machine, and a path may name a patient."""
     reference = image
-    if not image.startswith(("file:", "upload:", "https:")) and "://" not in image:
+    if not image.startswith(("file:", "upload:", "https:", ARCHIVE)) and "://" not in image:
         reference = _upload(place, Path(image))
     entry: dict[str, Any] = {"reference": reference}
     if region is not None:
@@ -134,7 +135,7 @@ def _upload(place: Place, path: Path) -> str:
             return uploads.keep(
                 imaging.uploads_dir,
                 chunks,
-                max_bytes=imaging.max_image_bytes,
+                max_bytes=imaging.max_slide_bytes,
                 reserve_bytes=imaging.uploads_reserve_bytes,
             )
     except (FileNotFoundError, IsADirectoryError, PermissionError):

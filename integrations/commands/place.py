@@ -14,6 +14,7 @@ from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 
+from worker import uploads
 from worker.errors import (
     InputError,
     NotFound,
@@ -54,6 +55,7 @@ class Place:
             self.database,
             public_url=self.settings.delivery.public_url,
             queue_limit=self.settings.store.queue_limit,
+            use=functools.partial(uploads.use, self.settings.imaging.uploads_dir),
         )
 
     @property

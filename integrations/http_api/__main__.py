@@ -10,7 +10,7 @@ import uvicorn
 
 from integrations.http_api.app import create_app
 from integrations.http_api.state import Api
-from worker import log
+from worker import log, uploads
 from worker.app import check_broker, connect, ring_readers
 from worker.bell import Bell
 from worker.errors import RulesInvalid
@@ -22,7 +22,6 @@ from worker.store.keys import Keys
 from worker.store.outbox import Outbox
 from worker.store.presence import Workers
 from worker.store.session import Database
-from worker.uploads import check_room
 
 EX_CONFIG = 78
 
@@ -31,11 +30,16 @@ def api_of(settings: Settings) -> Api:
     database = Database(settings.store.database_url.get_secret_value())
     connect(settings.queue.broker_url.get_secret_value())
     return Api(
-        jobs=Jobs(database, public_url=settings.delivery.public_url, queue_limit=settings.store.queue_limit),
+        jobs=Jobs(
+            database,
+            public_url=settings.delivery.public_url,
+            queue_limit=settings.store.queue_limit,
+            use=partial(uploads.use, settings.imaging.uploads_dir),
+        ),
         outbox=Outbox(database),
         keys=Keys(database),
         uploads_dir=settings.imaging.uploads_dir,
-        max_upload_bytes=settings.imaging.max_image_bytes,
+        max_upload_bytes=settings.imaging.max_slide_bytes,
         reserve_bytes=settings.imaging.uploads_reserve_bytes,
         max_body_bytes=settings.api.max_body_bytes,
         ring=partial(Bell(ring_readers), 1),
@@ -51,7 +55,7 @@ def api_of(settings: Settings) -> Api:
 
 def _room(settings: Settings) -> None:
     """Raises DiskFull."""
-    check_room(settings.imaging.uploads_dir, settings.imaging.uploads_reserve_bytes)
+    uploads.check_room(settings.imaging.uploads_dir, settings.imaging.uploads_reserve_bytes)
 
 
 def _fhir(settings: Settings, database: Database) -> Callable[[Mapping[str, str], bytes], None]:

@@ -7,23 +7,18 @@ the record of where they came from; or the first refusal. It does not know the q
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
-from worker.errors import RegionOutside
+from worker.errors import FetchFailed, ImageTooLarge, RegionOutside, UnsupportedImage
 from worker.imaging.dicom import read_dicom
-from worker.imaging.fetch import FetchHttps, fetch
+from worker.imaging.files import held
 from worker.imaging.kinds import kind_of
 from worker.imaging.picture import Picture
 from worker.imaging.raster import read_raster
-from worker.imaging.slide import Slide
-from worker.imaging.slides import open_slide
-from worker.imaging.supply import InMemory
-from worker.imaging.units import Box
-from worker.imaging.wanted import Limits
+from worker.imaging.supply import InMemory, OnDisk, Supply
 from worker.jobs.reading import PatchRecord
 from worker.jobs.request import ImageReference, Region
 from worker.settings import ImagingSettings
@@ -38,27 +33,31 @@ class Patch:
     record: PatchRecord
 
 
+#: `worker.imaging.fetch.supply_of` in this process's places
+SupplyOf = Callable[[str], Supply]
+
+
 def open_patches(
-    images: Sequence[ImageReference], *, settings: ImagingSettings, fetch_https: FetchHttps
+    images: Sequence[ImageReference], *, settings: ImagingSettings, supply_of: SupplyOf
 ) -> tuple[Patch, ...]:
     """One patch for each image, in their order.
 
     Raises an ImageRefused, which no second try changes, or FetchFailed, which one may.
     """
     return tuple(
-        open_patch(number, image, settings=settings, fetch_https=fetch_https)
+        open_patch(number, image, settings=settings, supply_of=supply_of)
         for number, image in enumerate(images)
     )
 
 
 def open_patch(
-    number: int, image: ImageReference, *, settings: ImagingSettings, fetch_https: FetchHttps
+    number: int, image: ImageReference, *, settings: ImagingSettings, supply_of: SupplyOf
 ) -> Patch:
     """`number`: the position of `image` in the request, from 0."""
-    data = fetch(image.reference, settings=settings, fetch_https=fetch_https)
+    data = _whole(supply_of(image.reference), settings)
     picture = read_picture(
         data,
-        frame=image.frame,
+        frame=image.shown_frame,
         max_pixels=settings.max_image_pixels,
         max_bytes=settings.max_image_bytes,
     )
@@ -80,23 +79,27 @@ def open_patch(
 
 
 def read_picture(data: bytes, *, frame: int | None, max_pixels: int, max_bytes: int) -> Picture:
-    """The picture in `data`. What it is, is decided by its content alone. Of a slide it is the largest level,
-    unless a frame is named."""
-    if frame is None:
-        slide = open_slide(InMemory(data=data), Limits(max_pixels=max_pixels, max_bytes=max_bytes))
-        if slide is not None:
-            with closing(slide):
-                return _largest_level(slide)
+    """The picture in `data`. What it is, is decided by its content alone."""
     kind = kind_of(data)
     if kind == "DICOM":
         return read_dicom(data, frame=frame, max_pixels=max_pixels, max_bytes=max_bytes)
     return read_raster(data, kind, frame=frame, max_pixels=max_pixels)
 
 
-def _largest_level(slide: Slide) -> Picture:
-    size = slide.levels[0].size
-    pixels = slide.read(Box(x=0, y=0, width=size.width, height=size.height), size)
-    return Picture(pixels=pixels, format=slide.format, steps=slide.steps)
+def _whole(supply: Supply, settings: ImagingSettings) -> bytes:
+    if isinstance(supply, InMemory):
+        return supply.data
+    if not isinstance(supply, OnDisk) or len(supply.paths) != 1:
+        raise UnsupportedImage("a series, or a file that is read in pieces")
+    with held(supply, (*settings.image_roots, settings.uploads_dir)) as files:
+        try:
+            with files.paths[0].open("rb") as file:
+                data = file.read(settings.max_image_bytes + 1)
+        except OSError:
+            raise FetchFailed from None
+    if len(data) > settings.max_image_bytes:
+        raise ImageTooLarge(f"At most {settings.max_image_bytes} bytes are read.")
+    return data
 
 
 def _digest(data: bytes) -> str:

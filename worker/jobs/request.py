@@ -19,8 +19,12 @@ from pydantic import field_validator as check
 from pydantic import model_validator as model_check
 
 from worker.errors import InvalidRequest
+from worker.jobs.archived import SCHEME as ARCHIVE
+from worker.jobs.archived import archived_in
 
-SCHEMES = ("file", "upload", "https", "s3", "dicomweb")
+#: object stores, by the names that fsspec has for them
+STORES = ("s3", "gs", "abfs")
+SCHEMES = ("file", "upload", "https", *STORES, "dicomweb")
 OPTION_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _REFERENCE = re.compile(r"^([a-z][a-z0-9+.-]*):.+$", re.DOTALL)
@@ -81,7 +85,8 @@ class Region(_Wire):
 class ImageReference(_Wire):
     """Where an image is, and which part of it is meant."""
 
-    reference: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    #: as long as the files of one series make an `upload:` reference (`worker.uploads.MOST_FILES`)
+    reference: Annotated[str, StringConstraints(min_length=1, max_length=8192)]
     region: Region | None = None
     #: DICOM frame number, from 1 (PS3.3 C.7.6.6); the first when none is given
     frame: Annotated[int, Field(ge=1)] | None = None
@@ -96,7 +101,21 @@ class ImageReference(_Wire):
         found = _REFERENCE.match(reference)
         if found is None or found[1] not in SCHEMES:
             raise ValueError(f"must start with one of {', '.join(s + ':' for s in SCHEMES)}")
+        if found[1] == "dicomweb":
+            archived_in(reference)
         return reference
+
+    @model_check(mode="after")
+    def _one_frame(self) -> Self:
+        if self.frame is not None and self.shown_frame != self.frame:
+            raise ValueError("the reference names another frame")
+        return self
+
+    @property
+    def shown_frame(self) -> int | None:
+        """`frame`, or the one that a `dicomweb:` reference ends with."""
+        named = archived_in(self.reference).frame if self.reference.startswith(ARCHIVE) else None
+        return named or self.frame
 
 
 Option = Annotated[str, StringConstraints(min_length=1, max_length=500)]

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection, Row, Table, or_, select, update
 from ulid import ULID
 
+from worker.jobs.archived import ArchivedImages, is_uid
 from worker.jobs.audit import Action
 from worker.jobs.event import EndpointStatus
 from worker.jobs.job import Status
@@ -33,7 +34,7 @@ from worker.jobs.request import ImageReference, JobRequest, Priority, Region, St
 from worker.store.audit import audit, entry
 from worker.store.endpoints import endpoints
 from worker.store.instances import MOST_PICTURES, pictures
-from worker.store.jobs import cancel_job, job_row, jobs
+from worker.store.jobs import Use, cancel_job, job_row, jobs
 from worker.store.pending import Pending
 from worker.store.sealing import Seal
 from worker.store.tables import AskRow, CaseRow
@@ -70,6 +71,10 @@ class Desk:
     seal: Seal
     plan: Callable[[Order], Sequence[Question]]
     public_url: str
+    #: name of the archive where DICOM lies that was not sent here; empty: nowhere
+    archive: str
+    #: is told of references before they are stored
+    use: Use
     #: the database's time
     now: datetime
     pending: Pending
@@ -183,7 +188,7 @@ class Desk:
         row = None if case.is_new else self._asked(key)
         if row is not None and row.job_id is not None:
             return
-        images = case.order.images or self._pictures_of(case.order.series_uid)
+        images = self._images_of(case.order)
         ask_id = row.id if row is not None else self._next_ask()
         job_id = self._submit(ask_id, case, question, images) if images else None
         if row is not None:
@@ -213,6 +218,16 @@ class Desk:
         query = select(asks.c.id, asks.c.job_id).where(asks.c.business_key == business_key)
         return self.connection.execute(query.with_for_update()).one_or_none()
 
+    def _images_of(self, order: Order) -> Sequence[str]:
+        """What the message itself names, what was sent to us, or else what lies in the site's archive."""
+        found = order.images or self._pictures_of(order.series_uid)
+        if found or not self.archive or not is_uid(order.study_uid):
+            return found
+        if order.series_uid and not is_uid(order.series_uid):
+            return ()
+        place = ArchivedImages(archive=self.archive, study=order.study_uid, series=order.series_uid)
+        return (place.reference,)
+
     def _pictures_of(self, series_uid: str) -> Sequence[str]:
         if series_uid not in self._pictures:
             self._pictures[series_uid] = pictures(self.connection, series_uid)
@@ -227,6 +242,7 @@ class Desk:
             labels={"protocol": f"{question.protocol}/{question.version}", "question": question.name,
                     "mode": question.mode.value},
         )  # fmt: skip
+        self.use(images)
         row = job_row(request, submitter=SUBMITTER) | {"created_at": self.now, "not_before": self.now}
         self.pending.add(jobs, row)
         self._note(Action.SUBMITTED, case.id, job_id=row["id"])

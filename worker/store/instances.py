@@ -11,13 +11,12 @@ from typing import cast
 
 from sqlalchemy import Connection, Table, func, insert, select, update
 
+from worker import uploads
 from worker.jobs.order import Order, order_document, order_of
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock
 from worker.store.tables import InstanceRow
 
-#: as much as a model sees of one picture: a smaller level of a slide would be shown enlarged
-ENOUGH_PIXELS = 1_003_520
 MOST_PICTURES = 8
 
 instances = cast("Table", InstanceRow.__table__)
@@ -44,7 +43,8 @@ class Instances:
         self._seal = seal
 
     def add(self, instance: Instance) -> None:
-        """Keep what was received; the same instance again changes nothing. Raises StoreUnavailable."""
+        """Keep what was received. The same instance again is the same: it was sent later, that is all.
+        Raises StoreUnavailable."""
         row = {
             "sop_instance_uid": instance.sop_instance_uid, "sop_class": instance.sop_class,
             "study_uid": instance.order.study_uid, "series_uid": instance.order.series_uid,
@@ -52,9 +52,10 @@ class Instances:
             "pixels": instance.pixels, "reference": instance.reference, "received_at": clock(),
             "sealed": self._seal.close_json(order_document(instance.order)),
         }  # fmt: skip
-        known = select(instances.c.reference).where(instances.c.sop_instance_uid == instance.sop_instance_uid)
+        known = instances.c.sop_instance_uid == instance.sop_instance_uid
+        again = update(instances).where(known).values(received_at=clock())
         with self._database.write() as connection:
-            if connection.execute(known).one_or_none() is None:
+            if not connection.execute(again).rowcount:
                 connection.execute(insert(instances).values(row))
 
     def at_rest(self, *, quiet_seconds: float) -> list[Order]:
@@ -84,11 +85,11 @@ class Instances:
 def pictures(connection: Connection, series_uid: str) -> Sequence[str]:
     """References of what a model may be shown of a series; empty while nothing has come.
 
-    Of a whole slide one level, the smallest that has enough pixels; of other series the largest eight.
+    Of a whole slide all levels, as one reference, the largest first; of other series the largest eight.
     """
     query = select(instances).where(instances.c.series_uid == series_uid, instances.c.is_eligible)
-    found = connection.execute(query.order_by(instances.c.pixels, instances.c.sop_instance_uid)).all()
-    levels = [row for row in found if row.is_slide]
-    enough = [row for row in levels if row.pixels >= ENOUGH_PIXELS]
-    shown = [row for row in reversed(found) if not row.is_slide] + (enough[:1] or levels[-1:])
-    return [row.reference for row in shown[:MOST_PICTURES]]
+    found = connection.execute(query.order_by(instances.c.pixels.desc(), instances.c.sop_instance_uid)).all()
+    levels = [row.reference for row in found if row.is_slide][: uploads.MOST_FILES]
+    slide = [uploads.joined(levels)] if levels else []
+    others = [row.reference for row in found if not row.is_slide]
+    return [*slide, *others][:MOST_PICTURES]

@@ -22,7 +22,7 @@ from worker.jobs.request import Priority
 from worker.store.audit import audit
 from worker.store.backlog import Backlog
 from worker.store.desk import Desk, asks, cases
-from worker.store.jobs import jobs
+from worker.store.jobs import Use, jobs, no_use
 from worker.store.pending import Pending
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock
@@ -86,13 +86,24 @@ Plan = Callable[[Order], Sequence[Question]]
 
 class Intake:
     def __init__(
-        self, database: Database, seal: Seal, plan: Plan, *, public_url: str = "", queue_limit: int = 0
+        self,
+        database: Database,
+        seal: Seal,
+        plan: Plan,
+        *,
+        public_url: str = "",
+        queue_limit: int = 0,
+        archive: str = "",
+        use: Use = no_use,
     ) -> None:
+        """`archive`: the name of the one where DICOM lies that orders name and that was not sent here."""
         self._database = database
         self._backlog = Backlog(queue_limit)
         self._seal = seal
         self._plan = plan
         self._public_url = public_url
+        self._archive = archive
+        self._use = use
 
     def take(self, batch: Sequence[Arrival]) -> list[Receipt]:
         """All of `batch` in one transaction; when it returns, everything is durable.
@@ -116,7 +127,8 @@ class Intake:
         known, receipts = _known(connection, batch), []
         now = connection.execute(select(clock())).scalar_one()
         desk = Desk(
-            connection=connection, seal=self._seal, plan=self._plan, public_url=self._public_url, now=now,
+            connection=connection, seal=self._seal, plan=self._plan, public_url=self._public_url,
+            archive=self._archive, use=self._use, now=now,
             pending=Pending(connection, (messages, cases, jobs, asks, audit)),
         )  # fmt: skip
         desk.look_up(order for arrival in batch if arrival.key not in known for order in arrival.orders)

@@ -53,6 +53,13 @@ LIFTED = Priority.URGENT.level
 
 jobs = cast("Table", JobRow.__table__)
 
+#: is told of references that are about to be stored
+Use = Callable[[Sequence[str]], object]
+
+
+def no_use(references: Sequence[str]) -> None:
+    """Where no upload is ever removed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
@@ -79,11 +86,14 @@ class Jobs:
         public_url: str = "",
         queue_limit: int = 0,
         chance: Callable[[], float] = random.random,
+        use: Use = no_use,
     ) -> None:
+        """`use` is told of the references of a request before it is stored: `worker.uploads.use`."""
         self._database = database
         self._backlog = Backlog(queue_limit)
         self._public_url = public_url
         self._chance = chance
+        self._use = use
 
     def submit(
         self, request: JobRequest, *, submitter: str, actor: str = "", is_limited: bool = True
@@ -93,6 +103,7 @@ class Jobs:
         Raises IdempotencyConflict, InvalidRequest (a due time in the past), UnknownEndpoint, and QueueFull
         unless `is_limited` is False. The audit names `actor`, or else the submitter.
         """
+        self._use([image.reference for image in request.images])
         try:
             with self._database.write() as connection:
                 known = self._known(connection, request, submitter)

@@ -249,12 +249,38 @@ def test_a_series_is_not_at_rest_while_instances_come(instances):
     assert instances.at_rest(quiet_seconds=60) == []
 
 
-def test_of_a_slide_one_level_is_shown_and_never_its_label(site, jobs, instances):
+def test_of_a_slide_all_levels_are_one_image_the_largest_first_and_never_its_label(site, jobs, instances):
     for uid, pixels, eligible in (("1.1", 10**7, False), ("1.4", 10**5, True), ("1.2", 9_000_000, True),
                                   ("1.3", 10**10, True)):  # fmt: skip
         instances.add(an_instance(uid, pixels=pixels, slide_level=True, eligible=eligible))
     (job_id,) = site.take(an_order(images=())).jobs
-    assert [i.reference for i in jobs.get(job_id).request.images] == [f"upload:sha256-{2:064}"]
+    levels = f"upload:sha256-{3:064},sha256-{2:064},sha256-{4:064}"
+    assert [i.reference for i in jobs.get(job_id).request.images] == [levels]
+
+
+def test_dicom_that_nobody_sent_is_looked_for_in_the_sites_archive(site, jobs, instances, database):
+    site.intake = Intake(database, SEAL, lambda _: site.asked, archive="main")
+    asked = [
+        site.take(an_order(images=(), study_uid="1.2", series_uid="1.2.9")),
+        site.take(an_order(images=(), study_uid="1.3", series_uid="", slide="S26-0001-A2")),
+    ]
+    found = [jobs.get(job).request.images[0].reference for receipt in asked for job in receipt.jobs]
+    assert found == ["dicomweb:main/studies/1.2/series/1.2.9", "dicomweb:main/studies/1.3"]
+
+
+def test_what_was_sent_or_named_is_shown_rather_than_what_is_in_the_archive(site, jobs, instances, database):
+    site.intake = Intake(database, SEAL, lambda _: site.asked, archive="main")
+    instances.add(an_instance("1.2.3.1"))
+    (sent,) = site.take(an_order(images=(), study_uid="1.2")).jobs
+    (named,) = site.take(an_order(study_uid="1.2", slide="S26-0001-A2")).jobs
+    assert jobs.get(sent).request.images[0].reference == f"upload:sha256-{1:064}"
+    assert jobs.get(named).request.images[0].reference.startswith("upload:")
+
+
+@pytest.mark.parametrize("study", ["", "1.2/../x", "1.2?a=b"])
+def test_a_study_that_cannot_be_named_in_an_archive_waits(site, database, study):
+    site.intake = Intake(database, SEAL, lambda _: site.asked, archive="main")
+    assert site.take(an_order(images=(), study_uid=study)).jobs == ()
 
 
 def test_regions_are_asked_for_each_picture(site, jobs):

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
+from functools import partial
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +13,7 @@ from PIL import Image
 from tests.unit.imaging.dicom_files import native
 from worker import uploads
 from worker.errors import RegionOutside
+from worker.imaging.fetch import places_of, supply_of
 from worker.imaging.source import Patch, open_patches
 from worker.jobs.request import ImageReference, Region
 from worker.settings import ImagingSettings
@@ -27,14 +31,15 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-def over_https(url: str, max_bytes: int) -> bytes:
-    assert url == "https://images.example.org/tile"
-    assert max_bytes == 1_000_000
-    return native(TILE, "RGB")
+def over_https(request: httpx.Request) -> httpx.Response:
+    assert request.url == "https://images.example.org/tile"
+    return httpx.Response(200, stream=httpx.ByteStream(native(TILE, "RGB")))
 
 
 def opened(settings: ImagingSettings, *images: ImageReference) -> tuple[Patch, ...]:
-    return open_patches(images, settings=settings, fetch_https=over_https)
+    web = httpx.Client(transport=httpx.MockTransport(over_https))
+    places = replace(places_of(settings), web=web)
+    return open_patches(images, settings=settings, supply_of=partial(supply_of, places=places))
 
 
 def uploaded(settings: ImagingSettings, data: bytes) -> str:
