@@ -26,7 +26,8 @@ from worker.engine.reasoner import Identity, Reasoner
 from worker.engine.slots import Slots
 from worker.errors import PathlaneError, TransientError
 from worker.imaging.fetch import https_fetcher
-from worker.imaging.source import open_patches
+from worker.imaging.sandbox import Sandbox
+from worker.imaging.source import open_patches, sandbox_of
 from worker.pinned import pinned_client
 from worker.pipeline import Pipeline
 from worker.service import Bells, Rhythm, Service
@@ -102,7 +103,9 @@ def _work(settings: Settings, device: str) -> int:
     engine = EngineLoop(_reasoner(settings), rows=settings.model.slots)
     identity = engine.start(device)
     logger.info("model.loaded", model=identity.model, device=identity.device, engine=identity.engine)
-    service = _service(settings, database, engine, identity)
+    sandbox = sandbox_of(settings.imaging)
+    sandbox.start()
+    service = _service(settings, database, engine, identity, sandbox)
     drain = _drain(settings, service)
     watchdog = _watchdog(settings, service, engine, identity)
     tasks.install(service, drain)
@@ -116,6 +119,7 @@ def _work(settings: Settings, device: str) -> int:
         watchdog.stop()
         drain.left.set()
         service.stop()
+        sandbox.close()
         if not engine.close(timeout=LEAVE_SECONDS):
             leave_now(0)
     return 0
@@ -147,11 +151,15 @@ def _reasoner(settings: Settings) -> Reasoner:
     return reasoners.reasoner_of(settings.model)
 
 
-def _service(settings: Settings, database: Database, engine: EngineLoop, identity: Identity) -> Service:
+def _service(
+    settings: Settings, database: Database, engine: EngineLoop, identity: Identity, sandbox: Sandbox
+) -> Service:
     imaging = settings.imaging
     client = pinned_client(AllowList.of(imaging.fetch_hosts), seconds=60)
     pipeline = Pipeline(
-        open_patches=partial(open_patches, settings=imaging, fetch_https=https_fetcher(client)),
+        open_patches=partial(
+            open_patches, settings=imaging, fetch_https=https_fetcher(client), sandbox=sandbox
+        ),
         engine=engine,
         identity=identity,
         limits=settings.model,

@@ -29,11 +29,14 @@
     │       ├── ImageTooLarge
     │       ├── UnsupportedImage
     │       │   └── UnsupportedTransferSyntax
-    │       └── RegionOutside
+    │       ├── RegionOutside
+    │       ├── DecodingTooSlow
+    │       └── DecodingCrashed
     ├── TransientError             retried, with backoff
     │   ├── QueueFull
     │   ├── DiskFull
     │   ├── FetchFailed
+    │   ├── DecoderUnavailable
     │   ├── SlotTimeout
     │   ├── GpuOutOfMemory
     │   ├── EngineStopped
@@ -214,6 +217,14 @@ class RegionOutside(ImageRefused):
     """The requested region or frame lies outside the image."""
 
 
+class DecodingTooSlow(ImageRefused):
+    """Decoding the image took longer than this server allows."""
+
+
+class DecodingCrashed(ImageRefused):
+    """Decoding the image ended the process that was doing it."""
+
+
 class TransientError(PathlaneError):
     """Something is not available just now; it will be tried again."""
 
@@ -240,6 +251,10 @@ class DiskFull(TransientError):
 
 class FetchFailed(TransientError):
     """The image could not be fetched."""
+
+
+class DecoderUnavailable(TransientError):
+    """No process to decode the image in is available just now."""
 
 
 class SlotTimeout(TransientError):

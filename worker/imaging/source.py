@@ -1,25 +1,25 @@
 """The one door of this room: image references become patches.
 
 In: the references of a request, and the operator's limits. Out: for each, the pixels the model may see and
-the record of where they came from; or the first refusal. It does not know the question or the model.
+the record of where they came from; or the first refusal. Nothing is decoded in this process (`sandbox`). It
+does not know the question or the model.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from worker.errors import RegionOutside
-from worker.imaging.dicom import read_dicom
+from worker.imaging.decoder import Confines
 from worker.imaging.fetch import FetchHttps, fetch
-from worker.imaging.kinds import kind_of
-from worker.imaging.picture import Picture
-from worker.imaging.raster import read_raster
+from worker.imaging.sandbox import Sandbox
+from worker.imaging.supply import InMemory, Supply
+from worker.imaging.units import Magnification
+from worker.imaging.wanted import Limits, Seen, Wanted
 from worker.jobs.reading import PatchRecord
-from worker.jobs.request import ImageReference, Region
+from worker.jobs.request import ImageReference
 from worker.settings import ImagingSettings
 
 
@@ -32,65 +32,55 @@ class Patch:
     record: PatchRecord
 
 
-def open_patches(
-    images: Sequence[ImageReference], *, settings: ImagingSettings, fetch_https: FetchHttps
-) -> tuple[Patch, ...]:
-    """One patch for each image, in their order.
+def sandbox_of(settings: ImagingSettings) -> Sandbox:
+    """To be closed."""
+    confines = Confines(
+        seconds=settings.decoder_seconds,
+        memory_bytes=settings.decoder_memory_bytes,
+        folders=settings.image_roots,
+    )
+    return Sandbox(confines, children=settings.decoders)
 
-    Raises an ImageRefused, which no second try changes, or FetchFailed, which one may.
+
+def open_patches(
+    images: Sequence[ImageReference],
+    *,
+    settings: ImagingSettings,
+    fetch_https: FetchHttps,
+    sandbox: Sandbox,
+) -> tuple[Patch, ...]:
+    """The patches of each image, in the order of the images: one of a picture, several of a whole slide.
+
+    Raises an ImageRefused, which no second try changes, or FetchFailed or DecoderUnavailable, which one may.
     """
     return tuple(
-        open_patch(number, image, settings=settings, fetch_https=fetch_https)
+        _patch(seen)
         for number, image in enumerate(images)
+        for seen in sandbox.look(
+            supply_of(image.reference, settings=settings, fetch_https=fetch_https),
+            wanted_of(number, image, settings=settings),
+        )
     )
 
 
-def open_patch(
-    number: int, image: ImageReference, *, settings: ImagingSettings, fetch_https: FetchHttps
-) -> Patch:
+def supply_of(reference: str, *, settings: ImagingSettings, fetch_https: FetchHttps) -> Supply:
+    """Raises as `fetch` does."""
+    return InMemory(data=fetch(reference, settings=settings, fetch_https=fetch_https))
+
+
+def wanted_of(number: int, image: ImageReference, *, settings: ImagingSettings) -> Wanted:
     """`number`: the position of `image` in the request, from 0."""
-    data = fetch(image.reference, settings=settings, fetch_https=fetch_https)
-    picture = read_picture(
-        data,
+    limits = Limits(max_pixels=settings.max_image_pixels, max_bytes=settings.max_image_bytes)
+    wanted = Wanted(
+        number=number,
+        limits=limits,
         frame=image.frame,
-        max_pixels=settings.max_image_pixels,
-        max_bytes=settings.max_image_bytes,
+        region=image.region,
+        magnification=None if image.magnification is None else Magnification(image.magnification),
     )
-    pixels = picture.pixels if image.region is None else _crop(picture.pixels, image.region)
-    return Patch(
-        pixels=pixels,
-        record=PatchRecord(
-            image=number,
-            source_digest=_digest(data),
-            pixels_digest=_digest(pixels.tobytes()),
-            format=picture.format,
-            width=pixels.width,
-            height=pixels.height,
-            region=None if image.region is None else _box(image.region),
-            frame=picture.frame,
-            steps=picture.steps,
-        ),
-    )
+    return wanted if image.windows is None else replace(wanted, windows=image.windows)
 
 
-def read_picture(data: bytes, *, frame: int | None, max_pixels: int, max_bytes: int) -> Picture:
-    """The picture in `data`. What it is, is decided by its content alone."""
-    kind = kind_of(data)
-    if kind == "DICOM":
-        return read_dicom(data, frame=frame, max_pixels=max_pixels, max_bytes=max_bytes)
-    return read_raster(data, kind, frame=frame, max_pixels=max_pixels)
-
-
-def _digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def _crop(pixels: Image.Image, region: Region) -> Image.Image:
-    x, y, width, height = _box(region)
-    if x + width > pixels.width or y + height > pixels.height:
-        raise RegionOutside(f"The image has {pixels.width} x {pixels.height} pixels.")
-    return pixels.crop((x, y, x + width, y + height))
-
-
-def _box(region: Region) -> tuple[int, int, int, int]:
-    return int(region.x), int(region.y), int(region.width), int(region.height)
+def _patch(seen: Seen) -> Patch:
+    size = (seen.record.width, seen.record.height)
+    return Patch(pixels=Image.frombytes("RGB", size, seen.rgb), record=seen.record)
