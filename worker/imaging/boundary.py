@@ -22,7 +22,7 @@ _TALKATIVE = ("pydicom", "PIL", "wsidicom", "pylibjpeg", "openjpeg", "jpeg_ls", 
 _MODULES = rf"({'|'.join(_TALKATIVE)}|worker\.imaging)(\.|$)"
 #: what `warnings.filterwarnings` makes of them; the first that fits counts
 _FILTERS: list[Any] = [
-    ("error", None, Image.DecompressionBombWarning, None, 0),
+    ("error", None, Image.DecompressionBombWarning, re.compile(_MODULES), 0),
     ("ignore", None, Warning, re.compile(_MODULES), 0),
 ]
 _SILENT = logging.CRITICAL + 1
@@ -49,7 +49,7 @@ def _hush() -> None:
     """
     if list(warnings.filters[:2]) != _FILTERS:
         warnings.filterwarnings("ignore", module=_MODULES)
-        warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+        warnings.filterwarnings("error", category=Image.DecompressionBombWarning, module=_MODULES)
     for name in _TALKATIVE:
         logger = logging.getLogger(name)
         if logger.level != _SILENT:
@@ -69,7 +69,7 @@ def decoding(kind: str) -> Iterator[None]:
     except PathlaneError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageTooLarge(kind) from None
+        raise ImageTooLarge(f"At most {Image.MAX_IMAGE_PIXELS} pixels are decoded.") from None
     except MemoryError:
         raise ImageTooLarge("It does not fit into the memory there is for decoding.") from None
     except Exception:  # noqa: BLE001 - decoders raise nearly anything; SystemExit and its kind pass

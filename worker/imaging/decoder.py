@@ -24,6 +24,8 @@ from worker.imaging.wire import Channel, Liar, Ready, answer_in
 
 PROGRAM = (sys.executable, "-P", "-m", "worker.imaging.child")
 START_SECONDS = 120.0
+#: a child that was late is at fault where it had a processor for so much of its time
+_AT_WORK = 0.25
 #: what of the environment a child gets; the rest holds passwords
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ")
 #: one thread each, and little address space that nobody uses: it counts against the limit
@@ -96,7 +98,7 @@ class Decoder:
         try:
             answer = Dialogue(self._channel, supply, wanted, seconds=self._seconds).hold()
         except TimeoutError:
-            stood_still = self._busy_seconds() - began < self._seconds / 2
+            stood_still = self._busy_seconds() - began < self._seconds * _AT_WORK
             raise Lost(late=True, stood_still=stood_still) from None
         except (EOFError, OSError, Liar):
             raise Lost(is_suspect=self.looks > 1) from None
