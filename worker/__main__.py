@@ -100,11 +100,11 @@ def _work(settings: Settings, device: str) -> int:
     database = Database(settings.store.database_url.get_secret_value(), pool_size=readers + 4)
     schema.check(database)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery takes over: loading may be stopped
+    sandbox = sandbox_of(settings.imaging)
+    sandbox.start()  # beside the loading of the model
     engine = EngineLoop(_reasoner(settings), rows=settings.model.slots)
     identity = engine.start(device)
     logger.info("model.loaded", model=identity.model, device=identity.device, engine=identity.engine)
-    sandbox = sandbox_of(settings.imaging)
-    sandbox.start()
     service = _service(settings, database, engine, identity, sandbox)
     drain = _drain(settings, service)
     watchdog = _watchdog(settings, service, engine, identity)

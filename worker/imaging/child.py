@@ -22,12 +22,20 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from worker.errors import FetchFailed, ImageRefused, ImageTooLarge, ImageUnreadable, PathlaneError
+from worker.errors import (
+    FetchFailed,
+    ImageRefused,
+    ImageTooLarge,
+    ImageUnreadable,
+    PathlaneError,
+    TransientError,
+)
 from worker.imaging.confined import address_space, confine, follow_parent
 from worker.imaging.supply import Archived, InMemory, OnDisk, Remote, Supply
 from worker.imaging.wanted import Seen
 from worker.imaging.wire import (
     MOST_PIECE,
+    MOST_TEXT,
     Asked,
     Channel,
     Frames,
@@ -103,7 +111,7 @@ def _look(order: Order, data: bytes, worker: _Worker) -> tuple[Seen, ...]:
     try:
         return look(_supply(order, data, worker), order.wanted)
     except PathlaneError as error:
-        if isinstance(error, ImageRefused | FetchFailed):
+        if isinstance(error, ImageRefused | TransientError):
             raise
         raise ImageUnreadable from None
     except MemoryError:
@@ -123,7 +131,7 @@ def _supply(order: Order, data: bytes, worker: _Worker) -> Supply:
 
 
 def _plain(text: str) -> str:
-    return text[:200] if text.isascii() and text.isprintable() else ""
+    return text[:MOST_TEXT] if text.isprintable() else ""
 
 
 def _has_grown(most: int) -> bool:

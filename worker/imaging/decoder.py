@@ -25,7 +25,7 @@ from worker.imaging.wire import Channel, Liar, Ready, answer_in
 PROGRAM = (sys.executable, "-P", "-m", "worker.imaging.child")
 START_SECONDS = 120.0
 #: a child that was late is at fault where it had a processor for so much of its time
-_AT_WORK = 0.25
+_AT_WORK = 0.1
 #: what of the environment a child gets; the rest holds passwords
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "TZ")
 #: one thread each, and little address space that nobody uses: it counts against the limit

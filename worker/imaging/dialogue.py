@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
-from worker.errors import FetchFailed, ImageRefused, ImageUnreadable
+from worker.errors import FetchFailed, ImageRefused, ImageUnreadable, PathlaneError, TransientError
 from worker.imaging.supply import Archived, InMemory, OnDisk, Remote, Supply
 from worker.imaging.wanted import Seen, Wanted
 from worker.imaging.wire import (
@@ -39,6 +39,8 @@ from worker.jobs.reading import PatchRecord
 WITH_FETCHING = 20
 MOST_QUESTIONS = 100_000
 _SAMPLES = 3
+#: what a reader finds out, and nobody else
+_TRANSIENT = ("slide_incomplete",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,8 +130,9 @@ class Dialogue:
         sizes = [record.width * record.height for record in shown.records]
         wanted = self._wanted
         most = wanted.limits.max_pixels
+        largest = max(most, wanted.window**2, wanted.overview**2)
         chosen = wanted.windows * wanted.window**2 + wanted.overview**2
-        if not sizes or max(sizes) > most or min(sizes) < 1 or sum(sizes) > most + chosen:
+        if not sizes or max(sizes) > largest or min(sizes) < 1 or sum(sizes) > most + chosen:
             raise Liar
         if behind != sum(sizes) * _SAMPLES or any(r.image != wanted.number for r in shown.records):
             raise Liar
@@ -159,17 +162,17 @@ def taken(supply: Supply, asked: Asked) -> Sequence[bytes]:
     raise Liar
 
 
-def refusal(said: Refused) -> ImageRefused:
-    """A child can refuse an image, and nothing else: what is transient this side knows itself."""
+def refusal(said: Refused) -> PathlaneError:
+    """A child can refuse an image, or miss parts of it. Whatever else is transient this side knows itself."""
     return _refusals().get(said.code, ImageUnreadable)(said.detail)
 
 
-def _refusals() -> dict[str, type[ImageRefused]]:
-    found, new = {ImageRefused.code: ImageRefused}, [ImageRefused]
-    while new:
-        new = [kind for above in new for kind in above.__subclasses__()]
-        found |= {kind.code: kind for kind in new}
-    return found
+def _refusals() -> dict[str, type[PathlaneError]]:
+    kinds: list[type[PathlaneError]] = [ImageRefused]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    kinds += [kind for kind in TransientError.__subclasses__() if kind.code in _TRANSIENT]
+    return {kind.code: kind for kind in kinds}
 
 
 @contextmanager

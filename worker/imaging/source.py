@@ -37,7 +37,7 @@ def sandbox_of(settings: ImagingSettings) -> Sandbox:
     confines = Confines(
         seconds=settings.decoder_seconds,
         memory_bytes=settings.decoder_memory_bytes,
-        folders=settings.image_roots,
+        folders=(*settings.image_roots, settings.uploads_dir),
     )
     return Sandbox(confines, children=settings.decoders)
 

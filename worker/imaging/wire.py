@@ -32,7 +32,8 @@ _PREFIX = struct.Struct("!IQ")
 #: one receive; the kernel hands over no more at once
 _CHUNK = 1 << 20
 
-Text = Annotated[str, StringConstraints(pattern=r"^[ -~]*$", max_length=200)]
+MOST_TEXT = 200
+
 _Uid = Annotated[str, StringConstraints(pattern=r"^[0-9.]+$", max_length=64)]
 
 
@@ -102,7 +103,7 @@ class Refused(_Said):
 
     kind: Literal["refused"] = "refused"
     code: Annotated[str, StringConstraints(pattern=r"^[a-z_]+$", max_length=64)]
-    detail: Text = ""
+    detail: Annotated[str, StringConstraints(max_length=MOST_TEXT)] = ""
     last: bool = False
 
 
@@ -126,6 +127,8 @@ def answer_in(header: bytes) -> Answer:
         raise Liar from None
     if isinstance(answer, Shown) and not all(_is_plain(record) for record in answer.records):
         raise Liar
+    if isinstance(answer, Refused) and not answer.detail.isprintable():
+        raise Liar
     return answer
 
 
@@ -141,7 +144,7 @@ def _is_plain(record: PatchRecord) -> bool:
     shares = (record.spacing or 0.0, record.tissue_covered or 0.0)
     return (
         len(record.steps) <= 64
-        and all(len(text) <= 200 and text.isascii() and text.isprintable() for text in texts)
+        and all(len(text) <= MOST_TEXT and text.isprintable() for text in texts)
         and all(0 <= number < 1 << 40 for number in (*numbers, *(record.slide_size or ())))
         and all(math.isfinite(share) and share >= 0 for share in shares)
     )
