@@ -67,23 +67,23 @@ def originals() -> list[Original]:
     photo[8:40, 8:40] = (180, 60, 120)
     found += [Original("DICOM, JPEG 2000", data) for data in jpeg_2000(photo)]
     found += [Original("DICOM, other syntaxes", data) for data in other_syntaxes(photo)]
-    for kind, options in RASTER:
+    for kind, mode, options in RASTER:
         file = io.BytesIO()
-        Image.fromarray(photo).convert(options.pop("mode", "RGB")).save(file, kind, **options)
+        Image.fromarray(photo).convert(mode).save(file, kind, **options)
         found.append(Original(kind, file.getvalue()))
     return found
 
 
-RASTER: list[tuple[str, dict]] = [
-    ("JPEG", {"quality": 80}), ("JPEG", {"quality": 30, "progressive": True}), ("JPEG", {"mode": "CMYK"}),
-    ("JPEG", {"mode": "L", "restart_marker_blocks": 2}),
-    ("PNG", {}), ("PNG", {"mode": "P"}), ("PNG", {"mode": "RGBA"}), ("PNG", {"mode": "1"}), ("PNG", {"mode": "I;16"}),
-    ("WEBP", {"quality": 50}), ("WEBP", {"lossless": True}), ("WEBP", {"mode": "RGBA"}),
-    ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "tiff_adobe_deflate"}),
-    ("TIFF", {"compression": "jpeg"}), ("TIFF", {"compression": "packbits", "mode": "P"}),
-    ("TIFF", {"compression": "group4", "mode": "1"}), ("TIFF", {"mode": "CMYK", "big_tiff": True}),
-    ("TIFF", {"mode": "I;16"}),
-]  # fmt: skip
+RASTER: tuple[tuple[str, str, dict], ...] = (
+    ("JPEG", "RGB", {"quality": 80}), ("JPEG", "RGB", {"quality": 30, "progressive": True}), ("JPEG", "CMYK", {}),
+    ("JPEG", "L", {"restart_marker_blocks": 2}),
+    ("PNG", "RGB", {}), ("PNG", "P", {}), ("PNG", "RGBA", {}), ("PNG", "1", {}), ("PNG", "I;16", {}),
+    ("WEBP", "RGB", {"quality": 50}), ("WEBP", "RGB", {"lossless": True}), ("WEBP", "RGBA", {}),
+    ("TIFF", "RGB", {}), ("TIFF", "RGB", {"compression": "tiff_lzw"}),
+    ("TIFF", "RGB", {"compression": "tiff_adobe_deflate"}), ("TIFF", "RGB", {"compression": "jpeg"}),
+    ("TIFF", "P", {"compression": "packbits"}), ("TIFF", "1", {"compression": "group4"}),
+    ("TIFF", "CMYK", {"big_tiff": True}), ("TIFF", "I;16", {}),
+)  # fmt: skip
 
 
 def bundled() -> Iterator[bytes]:

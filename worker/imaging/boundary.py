@@ -72,5 +72,7 @@ def decoding(kind: str) -> Iterator[None]:
         raise ImageTooLarge(f"At most {Image.MAX_IMAGE_PIXELS} pixels are decoded.") from None
     except MemoryError:
         raise ImageTooLarge("It does not fit into the memory there is for decoding.") from None
-    except Exception:  # noqa: BLE001 - decoders raise nearly anything; SystemExit and its kind pass
+    except (SystemExit, KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException:  # noqa: BLE001 - decoders raise nearly anything; a panic of Rust's is no Exception
         raise ImageUnreadable(kind) from None

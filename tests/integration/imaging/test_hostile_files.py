@@ -123,6 +123,14 @@ def test_an_rle_segment_that_grows_64_times(read: Read) -> None:
         read(encoded([stream], TILE[..., 0], "MONOCHROME2", uid.RLELossless))
 
 
+def test_rle_segments_that_are_longer_than_a_plane(read: Read) -> None:
+    """pylibjpeg-rle 2.2 panics for 16 bits, and a panic of Rust's is no Exception."""
+    segment = b"\x81\x00" * 40
+    stream = struct.pack("<16I", 2, 64, 64 + len(segment), *[0] * 13) + segment * 2
+    with pytest.raises(ImageUnreadable):
+        read(encoded([stream], TILE[..., 0].astype(np.uint16), "MONOCHROME2", uid.RLELossless))
+
+
 def test_palette_segments_that_repeat_segments(read: Read) -> None:
     segments = np.array([0, 1, 0, 1, 65535, 1] + [2, 2, 0, 0] * 3000, np.uint16).tobytes()
     more = {f"{name}PaletteColorLookupTableDescriptor": [0, 0, 16] for name in ("Red", "Green", "Blue")}

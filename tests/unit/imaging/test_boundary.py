@@ -43,6 +43,14 @@ def test_pillows_warning_of_a_bomb_is_an_error_above_our_own_limit(monkeypatch: 
         image.load()
 
 
+def test_a_panic_in_rust_is_an_unreadable_image() -> None:
+    class PanicException(BaseException):
+        """As pyo3 derives it."""
+
+    with pytest.raises(ImageUnreadable), decoding("DICOM"):
+        raise PanicException
+
+
 def test_an_interrupt_is_no_damaged_image() -> None:
     with pytest.raises(KeyboardInterrupt), decoding("PNG"):
         raise KeyboardInterrupt
