@@ -157,3 +157,15 @@ def _wait_for_port(port: int) -> None:
         else:
             return
     raise TimeoutError
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    """One child process that decodes, for everybody who breaks none."""
+    from worker.imaging.decoder import Confines
+    from worker.imaging.sandbox import Sandbox
+
+    sandbox = Sandbox(Confines(seconds=60, memory_bytes=2 << 30), children=1)
+    sandbox.start()
+    yield sandbox
+    sandbox.close()

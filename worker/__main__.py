@@ -25,7 +25,8 @@ from worker.engine.reasoner import Identity, Reasoner
 from worker.engine.slots import Slots
 from worker.errors import PathlaneError, TransientError
 from worker.imaging.fetch import places_of, supply_of
-from worker.imaging.source import open_patches
+from worker.imaging.sandbox import Sandbox
+from worker.imaging.source import open_patches, sandbox_of
 from worker.pipeline import Pipeline
 from worker.service import Bells, Rhythm, Service
 from worker.settings import Settings, SettingsError, read_settings
@@ -97,10 +98,12 @@ def _work(settings: Settings, device: str) -> int:
     database = Database(settings.store.database_url.get_secret_value(), pool_size=readers + 4)
     schema.check(database)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery takes over: loading may be stopped
+    sandbox = sandbox_of(settings.imaging)
+    sandbox.start()  # beside the loading of the model
     engine = EngineLoop(_reasoner(settings), rows=settings.model.slots)
     identity = engine.start(device)
     logger.info("model.loaded", model=identity.model, device=identity.device, engine=identity.engine)
-    service = _service(settings, database, engine, identity)
+    service = _service(settings, database, engine, identity, sandbox)
     drain = _drain(settings, service)
     watchdog = _watchdog(settings, service, engine, identity)
     tasks.install(service, drain)
@@ -114,6 +117,7 @@ def _work(settings: Settings, device: str) -> int:
         watchdog.stop()
         drain.left.set()
         service.stop()
+        sandbox.close()
         if not engine.close(timeout=LEAVE_SECONDS):
             leave_now(0)
     return 0
@@ -145,11 +149,15 @@ def _reasoner(settings: Settings) -> Reasoner:
     return reasoners.reasoner_of(settings.model)
 
 
-def _service(settings: Settings, database: Database, engine: EngineLoop, identity: Identity) -> Service:
+def _service(
+    settings: Settings, database: Database, engine: EngineLoop, identity: Identity, sandbox: Sandbox
+) -> Service:
     imaging = settings.imaging
     places = places_of(imaging)
     pipeline = Pipeline(
-        open_patches=partial(open_patches, settings=imaging, supply_of=partial(supply_of, places=places)),
+        open_patches=partial(
+            open_patches, settings=imaging, supply_of=partial(supply_of, places=places), sandbox=sandbox
+        ),
         engine=engine,
         identity=identity,
         limits=settings.model,

@@ -29,12 +29,15 @@
     │       ├── ImageTooLarge
     │       ├── UnsupportedImage
     │       │   └── UnsupportedTransferSyntax
-    │       └── RegionOutside
+    │       ├── RegionOutside
+    │       ├── DecodingTooSlow
+    │       └── DecodingCrashed
     ├── TransientError             retried, with backoff
     │   ├── QueueFull
     │   ├── DiskFull
     │   ├── FetchFailed
     │   ├── SlideIncomplete
+    │   ├── DecoderUnavailable
     │   ├── SlotTimeout
     │   ├── GpuOutOfMemory
     │   ├── EngineStopped
@@ -215,6 +218,14 @@ class RegionOutside(ImageRefused):
     """The requested region or frame lies outside the image."""
 
 
+class DecodingTooSlow(ImageRefused):
+    """Decoding the image took longer than this server allows."""
+
+
+class DecodingCrashed(ImageRefused):
+    """Decoding the image ended the process that was doing it."""
+
+
 class TransientError(PathlaneError):
     """Something is not available just now; it will be tried again."""
 
@@ -247,6 +258,10 @@ class SlideIncomplete(TransientError):
     """Parts of the slide are not there yet; it will be tried again."""
 
     retry_seconds = 60
+
+
+class DecoderUnavailable(TransientError):
+    """No process to decode the image in is available just now."""
 
 
 class SlotTimeout(TransientError):

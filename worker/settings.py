@@ -102,6 +102,12 @@ class ImagingSettings(_Section):
     """Largest picture that is decoded, in pixels of one frame."""
     slide_magnification: Annotated[float, Field(gt=0, le=100)] = 10
     """Of the windows chosen on a whole slide, where a request names none; 10 is 1 micron per pixel."""
+    decoders: Annotated[int, Field(ge=1, le=64)] = 4
+    """How many child processes a worker has at most to decode images in; each starts when it is needed."""
+    decoder_memory_bytes: Annotated[int, Field(ge=64 * 1024 * 1024)] = 4 * 1024 * 1024 * 1024
+    """Address space one of them may take beyond what it starts with, in bytes."""
+    decoder_seconds: Annotated[float, Field(ge=0.1, le=3600)] = 60
+    """How long one image may take to decode, without the time its bytes take to come, in seconds."""
     fetch_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts and networks `https:` references may point to, separated by `,`; none by default."""
     fetch_whole_bytes: Annotated[int, Field(ge=1024)] = 64 * 1024 * 1024

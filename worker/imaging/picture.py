@@ -25,8 +25,8 @@ class Picture:
 
 
 def check_size(width: int, height: int, *, max_pixels: int) -> None:
-    """Raises ImageTooLarge or ImageUnreadable. To be asked before anything is decoded: it is the only limit,
-    since Pillow's is lifted (see `worker.imaging.boundary`)."""
+    """Raises ImageTooLarge or ImageUnreadable. To be asked before anything is decoded: this is the
+    rule, and Pillow's own limit only repeats it (`worker.imaging.boundary.limit_pixels`)."""
     if width < 1 or height < 1:
         raise ImageUnreadable(f"{width} x {height} pixels")
     if width * height > max_pixels:

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from worker.errors import ImageRefused, ImageUnreadable, RegionOutside, UnsupportedImage
-from worker.imaging.boundary import decoding
+from worker.imaging.boundary import decoding, limit_pixels
 from worker.imaging.colour import eight_bits, on_white, to_srgb
 from worker.imaging.picture import Picture, check_size
 
@@ -27,6 +27,7 @@ _MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK"
 
 def read_raster(data: bytes, kind: str, *, frame: int | None, max_pixels: int) -> Picture:
     """`kind` as Pillow names it; no other format is tried. `frame` counts pages or frames from 1."""
+    limit_pixels(max_pixels)
     with decoding(kind):
         if kind == "WEBP":
             check_size(*_webp_canvas(data), max_pixels=max_pixels)

@@ -18,7 +18,7 @@ from worker.imaging.wanted import Seen, Wanted
 from worker.imaging.windows import Choice, choose
 from worker.jobs.reading import PatchRecord
 
-OVERVIEW, WINDOW = "overview", "window"
+OVERVIEW, WINDOW, REGION = "overview", "window", "region"
 
 
 def sampled(slide: Slide, wanted: Wanted) -> tuple[Seen, ...]:

@@ -19,8 +19,8 @@ from pydicom.pixels.encoders import RLELosslessEncoder
 from tests.slides import swapped_profile
 from tests.unit.imaging.dicom_files import WHOLE_SLIDE, encoded, native
 from worker.imaging.colour import ICC_TO_SRGB
+from worker.imaging.looking import read_picture
 from worker.imaging.picture import Picture
-from worker.imaging.source import read_picture
 
 data = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
 #: DAB brown and haematoxylin blue: exchanged channels or a YBR left as it is are far off

@@ -17,8 +17,8 @@ from worker.errors import (
     UnsupportedImage,
     UnsupportedTransferSyntax,
 )
+from worker.imaging.looking import read_picture
 from worker.imaging.picture import Picture
-from worker.imaging.source import read_picture
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="there is no ../shared/data beside the repository")

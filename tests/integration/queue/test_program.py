@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from tests.conftest import ROOT
@@ -129,6 +130,20 @@ def test_an_engine_that_ends_takes_the_process_along_and_nobody_waits_for_the_le
     assert status == 70, one.log()
     assert one.state(guilty) == (Status.QUEUED, 1, True)
     assert '"level": "critical"' in one.log()
+
+
+def children_of(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("way", [signal.SIGTERM, signal.SIGKILL])
+def test_however_it_ends_no_decoder_is_left(program, way):
+    one = program()
+    until(lambda: children_of(one.process))
+    children = children_of(one.process)
+    one.process.send_signal(way)
+    one.ends(30)
+    until(lambda: not any(c.is_running() and c.status() != psutil.STATUS_ZOMBIE for c in children))
 
 
 def test_without_a_broker_cases_are_read_all_the_same(program):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import logging
 import threading
 import warnings
@@ -8,12 +9,10 @@ import pytest
 from PIL import Image
 
 from worker.errors import ImageTooLarge, ImageUnreadable, RegionOutside
-from worker.imaging.boundary import decoding
+from worker.imaging.boundary import decoding, limit_pixels
 
 
-@pytest.mark.parametrize(
-    "error", [RuntimeError, ValueError, AttributeError, RecursionError, MemoryError, KeyError]
-)
+@pytest.mark.parametrize("error", [RuntimeError, ValueError, AttributeError, RecursionError, KeyError])
 def test_whatever_a_decoder_raises_is_an_unreadable_image_without_its_words(error: type[Exception]) -> None:
     with pytest.raises(ImageUnreadable) as refusal, decoding("PNG"):
         raise error("Doe^Jane")
@@ -21,11 +20,35 @@ def test_whatever_a_decoder_raises_is_an_unreadable_image_without_its_words(erro
     assert refusal.value.__suppress_context__
 
 
-def test_refusals_of_ours_pass_and_pillows_bomb_is_too_large() -> None:
+def test_refusals_of_ours_pass() -> None:
     with pytest.raises(RegionOutside), decoding("PNG"):
         raise RegionOutside
+
+
+@pytest.mark.parametrize("error", [Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError])
+def test_what_there_is_no_room_for_is_too_large(error: type[Exception]) -> None:
     with pytest.raises(ImageTooLarge), decoding("PNG"):
-        raise Image.DecompressionBombError
+        raise error
+
+
+def test_pillows_warning_of_a_bomb_is_an_error_above_our_own_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = io.BytesIO()
+    Image.new("L", (5, 5)).save(file, "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    limit_pixels(24)
+    with pytest.raises(ImageTooLarge), decoding("PNG"):
+        Image.open(file)
+    limit_pixels(25)
+    with decoding("PNG"), Image.open(file) as image:
+        image.load()
+
+
+def test_a_panic_in_rust_is_an_unreadable_image() -> None:
+    class PanicException(BaseException):
+        """As pyo3 derives it."""
+
+    with pytest.raises(ImageUnreadable), decoding("DICOM"):
+        raise PanicException
 
 
 def test_an_interrupt_is_no_damaged_image() -> None:

@@ -178,7 +178,7 @@ def test_the_size_is_checked_before_decoding(kind: str) -> None:
     assert read(data, kind, max_pixels=120_000).pixels.size == (300, 400)
     with pytest.raises(ImageTooLarge) as refusal:
         read(data, kind, max_pixels=119_999)
-    assert "300 x 400" in refusal.value.detail
+    assert "most 119999" in refusal.value.detail
 
 
 @pytest.mark.parametrize("description", ["Aperio Image Library v11\r\nlabel 387x463", "Macro", "Label_Image"])
@@ -206,4 +206,4 @@ def test_the_operators_limit_of_pixels_counts_whatever_pillows_is(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", pillows)
     with pytest.raises(ImageTooLarge) as refusal:
         read(data, kind, max_pixels=47)
-    assert "at most 47" in refusal.value.detail
+    assert "most 47" in refusal.value.detail
