@@ -160,12 +160,15 @@ def _wait_for_port(port: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def sandbox():
+def sandbox(tmp_path_factory):
     """One child process that decodes, for everybody who breaks none."""
     from worker.imaging.decoder import Confines
     from worker.imaging.sandbox import Sandbox
 
-    sandbox = Sandbox(Confines(seconds=60, memory_bytes=2 << 30), children=1)
+    sandbox = Sandbox(
+        Confines(seconds=60, memory_bytes=2 << 30, folders=(tmp_path_factory.getbasetemp(),)),
+        children=1,
+    )
     sandbox.start()
     yield sandbox
     sandbox.close()

@@ -14,7 +14,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -31,8 +32,9 @@ from worker.errors import (
     TransientError,
 )
 from worker.imaging.confined import address_space, confine, follow_parent
+from worker.imaging.files import held
 from worker.imaging.supply import Archived, InMemory, OnDisk, Remote, Supply
-from worker.imaging.wanted import Seen
+from worker.imaging.wanted import Seen, Wanted
 from worker.imaging.wire import (
     MOST_PIECE,
     MOST_TEXT,
@@ -52,7 +54,7 @@ from worker.imaging.wire import (
 )
 
 #: imported before the first order: the first image does not wait for it
-_PRELOADED = ("worker.imaging.looking", "wsidicom")
+_PRELOADED = ("worker.imaging.looking", "worker.imaging.dicom_slide")
 #: the worker ends a child that is late; this is for when there is no worker any more
 _LATER = 5.0
 
@@ -65,24 +67,26 @@ def main() -> int:
     for module in _PRELOADED:
         import_module(module)
     memory = int(sys.argv[2])
-    before = confine(memory_bytes=memory, folders=map(Path, sys.argv[3:]))
+    folders = tuple(map(Path, sys.argv[3:]))
+    before = confine(memory_bytes=memory, folders=folders)
     gc.freeze()
     try:
         channel.send(Ready())
-        while not _serve(channel, most=before + memory // 4):
+        while not _serve(channel, folders, most=before + memory // 4):
             pass
     except EOFError:
         pass  # the worker is gone, or wants this child no more
     return 0
 
 
-def _serve(channel: Channel, *, most: int) -> bool:
+def _serve(channel: Channel, folders: Sequence[Path], *, most: int) -> bool:
     """One order. True: this child has grown and ends."""
     order, data = _order(channel)
     clock = _Clock(order.seconds + _LATER)
     answer: Refused | Shown
     try:
-        seen = _look(order, data, _Worker(channel, clock))
+        with _supply(order, data, folders, _Worker(channel, clock)) as supply:
+            seen = _look(supply, order.wanted)
     except PathlaneError as error:
         grown = _has_grown(most + len(data))
         seen, answer = (), Refused(code=error.code, detail=_plain(error.detail), last=grown)
@@ -105,11 +109,11 @@ def _order(channel: Channel) -> tuple[Order, bytes]:
         return order, file.readall()
 
 
-def _look(order: Order, data: bytes, worker: _Worker) -> tuple[Seen, ...]:
+def _look(supply: Supply, wanted: Wanted) -> tuple[Seen, ...]:
     from worker.imaging.looking import look  # noqa: PLC0415  # heavy; `main` has imported it
 
     try:
-        return look(_supply(order, data, worker), order.wanted)
+        return look(supply, wanted)
     except PathlaneError as error:
         if isinstance(error, ImageRefused | TransientError):
             raise
@@ -120,14 +124,17 @@ def _look(order: Order, data: bytes, worker: _Worker) -> tuple[Seen, ...]:
         raise ImageUnreadable from None
 
 
-def _supply(order: Order, data: bytes, worker: _Worker) -> Supply:
+@contextmanager
+def _supply(order: Order, data: bytes, folders: Sequence[Path], worker: _Worker) -> Iterator[Supply]:
     if order.supply == "memory":
-        return InMemory(data=data)
-    if order.supply == "disk":
-        return OnDisk(paths=tuple(map(Path, order.paths)))
-    if order.supply == "remote":
-        return Remote(file=_RemoteFile(worker=worker, size=order.size))
-    return Archived(series=_RemoteSeries(worker=worker), sop_instance_uid=order.sop_instance_uid)
+        yield InMemory(data=data)
+    elif order.supply == "disk":
+        with held(OnDisk(paths=tuple(map(Path, order.paths))), folders) as files:
+            yield files
+    elif order.supply == "remote":
+        yield Remote(file=_RemoteFile(worker=worker, size=order.size))
+    else:
+        yield Archived(series=_RemoteSeries(worker=worker), sop_instance_uid=order.sop_instance_uid)
 
 
 def _plain(text: str) -> str:

@@ -4,8 +4,9 @@ In: a reference and the allowed folders. Out: one regular file, or the DICOM fil
 refusal. It never says in which folder something lies or is missing, and it reads no more of a file than its
 mark.
 
-A file is opened again by whoever reads it, in the child that decodes. Between the two somebody may have put
-a link in its place; the kernel keeps that child to the allowed folders (`landlock`), wherever a link leads.
+A file is opened again by whoever reads it, in the child that decodes. Between the two somebody may have put a
+link in its place, so whoever reads has it `held`: opened once more, from the allowed folder downwards and
+without following any link, and known from then on by its descriptor alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -25,6 +27,8 @@ from worker.uploads import MOST_FILES
 
 #: names in one folder that are looked at
 MOST_NAMES = 1000
+#: scanner formats whose other files are found by the name of this one; OpenSlide opens them by name
+_COMPANIONS = (".mrxs",)
 _NO_LINK = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 #: a FIFO would otherwise keep whoever opens it waiting for a writer
 _NO_WAIT = os.O_NONBLOCK | os.O_NOCTTY
@@ -46,6 +50,27 @@ def file_supply(reference: str, roots: Sequence[Path], *, max_bytes: int) -> OnD
         found = _dicom_files(descriptor)
         check_bytes(sum(found.values()), max_bytes)
         return OnDisk(paths=tuple(path / name for name in sorted(found)))
+
+
+@contextmanager
+def held(supply: OnDisk, roots: Sequence[Path]) -> Iterator[OnDisk]:
+    """The same files for as long as the block lasts, whatever their names stand for meanwhile.
+
+    The paths in it are of this process's own descriptors. Raises as `file_supply`.
+    """
+    with ExitStack() as stack:
+        paths = []
+        for path in supply.paths:
+            if path.suffix.lower() in _COMPANIONS:
+                paths.append(path)
+                continue
+            _, root = _below_a_root(path, roots)
+            with _errors():
+                descriptor = stack.enter_context(_descriptor(_open_below(root, path)))
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise ReferenceForbidden
+            paths.append(Path(f"/proc/{os.getpid()}/fd/{descriptor}"))
+        yield replace(supply, paths=tuple(paths))
 
 
 def check_bytes(size: int, max_bytes: int) -> None:

@@ -163,12 +163,6 @@ def test_a_frame_that_is_declared_but_not_there(read: Read) -> None:
             read(encoded(streams, TILE, "RGB", uid.JPEG2000, NumberOfFrames=count), frame=1_000)
 
 
-def test_a_slide_that_claims_more_pixels_than_are_assembled(read: Read) -> None:
-    size = {"TotalPixelMatrixRows": 100_000, "TotalPixelMatrixColumns": 100_000}
-    with pytest.raises(ImageTooLarge):
-        read(native(TILE, "RGB", DimensionOrganizationType="TILED_FULL", **size))
-
-
 def test_nested_sequences(read: Read) -> None:
     item = struct.pack("<HH2sHI", 0x40, 0x275, b"SQ", 0, 0xFFFFFFFF) + struct.pack(
         "<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF

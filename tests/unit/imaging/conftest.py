@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from worker.settings import ImagingSettings
 
@@ -16,3 +17,9 @@ def settings(tmp_path: Path) -> ImagingSettings:
         max_image_bytes=1_000_000,
         max_image_pixels=1_000_000,
     )
+
+
+@pytest.fixture(autouse=True)
+def no_pixel_limit() -> None:
+    """Pillow's own limit is of the process: a decoder's child sets it for each image, and here tests share one."""
+    Image.MAX_IMAGE_PIXELS = None

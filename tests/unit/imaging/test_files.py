@@ -7,12 +7,13 @@ import pytest
 
 from worker.errors import ImageMissing, ImageTooLarge, PathlaneError, ReferenceForbidden
 from worker.imaging import files
-from worker.imaging.files import file_supply, path_in
+from worker.imaging.files import file_supply, held, path_in
 from worker.settings import ImagingSettings
 
 
 def read(reference: str, settings: ImagingSettings) -> bytes:
-    return b"|".join(path.read_bytes() for path in supply(reference, settings).paths)
+    with held(supply(reference, settings), settings.image_roots) as opened:
+        return b"|".join(path.read_bytes() for path in opened.paths)
 
 
 def supply(reference: str, settings: ImagingSettings):
@@ -152,3 +153,34 @@ def test_a_folder_has_so_many_files_and_bytes_and_no_more(
             patch.setattr(files, limit, 1)
             with pytest.raises(ImageTooLarge):
                 supply(folder.as_uri(), settings)
+
+
+def test_a_held_file_stays_the_one_that_was_checked(settings: ImagingSettings) -> None:
+    root = settings.image_roots[0]
+    (root.parent / "secret").write_bytes(b"secret")
+    (root / "tile.png").write_bytes(b"pixels")
+    with held(supply((root / "tile.png").as_uri(), settings), settings.image_roots) as opened:
+        (root / "tile.png").unlink()
+        (root / "tile.png").symlink_to(root.parent / "secret")
+        assert opened.paths[0].read_bytes() == b"pixels"
+
+
+def test_what_was_swapped_between_the_check_and_the_opening_is_not_opened(settings: ImagingSettings) -> None:
+    root = settings.image_roots[0]
+    (root.parent / "outside").mkdir()
+    (root.parent / "outside" / "tile.png").write_bytes(b"secret")
+    (root / "case").mkdir()
+    (root / "case" / "tile.png").write_bytes(b"pixels")
+    found = supply((root / "case" / "tile.png").as_uri(), settings)
+    (root / "case" / "tile.png").unlink()
+    (root / "case").rmdir()
+    (root / "case").symlink_to(root.parent / "outside")
+    with pytest.raises(PathlaneError), held(found, settings.image_roots):
+        pass
+
+
+def test_a_format_whose_other_files_are_found_by_its_name_keeps_it(settings: ImagingSettings) -> None:
+    file = settings.image_roots[0] / "slide.mrxs"
+    file.write_bytes(b"x")
+    with held(supply(file.as_uri(), settings), settings.image_roots) as opened:
+        assert opened.paths == (file,)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.drawn_slides import BLANK, CRUMBS, FAINT, GLASS, STRONG, TISSUE, Plan, drawn
 from tests.picture_slide import PictureSlide
+from worker.imaging.looking import read_picture
 from worker.imaging.sampling import sampled
-from worker.imaging.source import read_picture
 from worker.imaging.units import Magnification, Size
 from worker.imaging.wanted import Limits, Wanted
 from worker.imaging.windows import choose
