@@ -3,8 +3,6 @@
 The store is real (SQLite), and has one of everything, so that ids that are drawn often mean something.
 """
 
-import re
-
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
@@ -56,15 +54,17 @@ def with_what_is_there(case):
     for name, value in (case.path_parameters or {}).items():
         if name in IDS and len(str(value)) % 2 == 0:
             case.path_parameters[name] = IDS[name]
+    if case.meta.generation.mode.is_negative:
+        return
     for given in (case.query, case.body):
-        if isinstance(given, dict) and re.fullmatch(r"[0-9A-Za-z_=-]{1,500}", str(given.get("cursor", ""))):
-            del given["cursor"]
+        if isinstance(given, dict):
+            given.pop("cursor", None)
     body = case.body if isinstance(case.body, dict) else {}
-    if re.fullmatch(r"[0-9]{4}-.*", str(body.get("due_at", ""))):
+    if body.get("due_at"):
         body["due_at"] = "2999-01-01T00:00:00Z"
-    if isinstance(body.get("endpoints"), list) and all(isinstance(one, str) for one in body["endpoints"]):
+    if body.get("endpoints"):
         body["endpoints"] = ["lis"]
-    if isinstance(body.get("idempotency_key"), str):
+    if body.get("idempotency_key"):
         case.headers.pop("idempotency-key", None)  # the same key in both places, or in one of them
 
 
