@@ -111,14 +111,13 @@ async def _events(
     yield format_sse_event(retry=COME_BACK)
     if missed is None:
         yield format_sse_event(event="reset", data_str="{}")
-    for change in missed or ():
-        yield event_of(change)
-        if until_the_end and change.status.is_terminal:
+    for known in missed or ():
+        yield event_of(known)
+        if until_the_end and known.status.is_terminal:
             return
-    change: Change | None
     while (left := end - clock()) > 0:
         try:
-            change = await asyncio.wait_for(listener.next(), min(left, HEARTBEAT_SECONDS))
+            change = await listener.next(min(left, HEARTBEAT_SECONDS))
         except TimeoutError:
             yield format_sse_event(comment="")
             continue

@@ -68,13 +68,14 @@ class Listener:
         self._is_over = True
         self._woken.set()
 
-    async def next(self) -> Change | None:
-        """None: it is over. The asker may come back and say what it heard last."""
-        while not self._waiting:
-            if self._is_over:
-                return None
-            self._woken.clear()
-            await self._woken.wait()
+    async def next(self, seconds: float | None = None) -> Change | None:
+        """None: it is over. The asker may come back and say what it heard last. Raises TimeoutError."""
+        async with asyncio.timeout(seconds):
+            while not self._waiting:
+                if self._is_over:
+                    return None
+                self._woken.clear()
+                await self._woken.wait()
         return self._waiting.popleft()
 
 

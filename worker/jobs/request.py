@@ -82,14 +82,15 @@ def _in_reach(moment: datetime) -> datetime:
     return moment
 
 
-def _not_a_truth(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("must be a number")  # noqa: TRY004  pydantic turns no other error into its own
-    return value
+def _whole(value: object) -> object:
+    """As JSON counts: 1.0 is an integer, true and "1" are none."""
+    if isinstance(value, bool | str):
+        raise ValueError("must be a whole number")  # noqa: TRY004  pydantic turns no other error into its own
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-#: true is 1 to Python, and not to JSON
-One = Annotated[Literal[1], BeforeValidator(_not_a_truth)]
+Whole = Annotated[int, BeforeValidator(_whole)]
+One = Annotated[Literal[1], BeforeValidator(_whole)]
 
 
 #: RFC 3339, with its offset
@@ -99,10 +100,10 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_i
 class Region(_Wire):
     """A box in pixels of the full image; the origin is the top left corner of the stored picture."""
 
-    x: Annotated[int, Field(ge=0, strict=True)]
-    y: Annotated[int, Field(ge=0, strict=True)]
-    width: Annotated[int, Field(ge=1, strict=True)]
-    height: Annotated[int, Field(ge=1, strict=True)]
+    x: Annotated[Whole, Field(ge=0)]
+    y: Annotated[Whole, Field(ge=0)]
+    width: Annotated[Whole, Field(ge=1)]
+    height: Annotated[Whole, Field(ge=1)]
 
 
 class ImageReference(_Wire):
@@ -115,7 +116,7 @@ class ImageReference(_Wire):
     ]
     region: Region | None = None
     #: DICOM frame number, from 1 (PS3.3 C.7.6.6); the first when none is given
-    frame: Annotated[int, Field(ge=1, strict=True)] | None = None
+    frame: Annotated[Whole, Field(ge=1)] | None = None
 
     @check("reference")
     @classmethod
