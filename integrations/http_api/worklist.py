@@ -17,7 +17,7 @@ from integrations.http_api.documents import Cursor, Given, JobPage
 from integrations.http_api.state import Api, Parts
 from integrations.view import listed_document
 from worker.jobs.job import Status
-from worker.jobs.request import LabelText, Moment, OwnId, Priority, Whole
+from worker.jobs.request import LabelText, Moment, OwnId, Priority, whole
 from worker.store.listing import Filters, Sorting
 
 MOST: Final = 1000
@@ -71,7 +71,7 @@ class JobsSearch(Selection):
             },
         ),
     ]
-    limit: Annotated[Whole, Field(ge=1, le=MOST)] = 100
+    limit: Annotated[int, Field(ge=1, le=MOST), whole] = 100
     answers: Annotated[bool, Field(strict=True)] = True
 
     @property

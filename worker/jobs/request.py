@@ -89,8 +89,9 @@ def _whole(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
-One = Annotated[Literal[1], BeforeValidator(_whole)]
+#: its limits stand first, or the description would lack them
+whole = BeforeValidator(_whole)
+One = Annotated[Literal[1], whole]
 
 
 #: RFC 3339, with its offset
@@ -100,10 +101,10 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_i
 class Region(_Wire):
     """A box in pixels of the full image; the origin is the top left corner of the stored picture."""
 
-    x: Annotated[Whole, Field(ge=0)]
-    y: Annotated[Whole, Field(ge=0)]
-    width: Annotated[Whole, Field(ge=1)]
-    height: Annotated[Whole, Field(ge=1)]
+    x: Annotated[int, Field(ge=0), whole]
+    y: Annotated[int, Field(ge=0), whole]
+    width: Annotated[int, Field(ge=1), whole]
+    height: Annotated[int, Field(ge=1), whole]
 
 
 class ImageReference(_Wire):
@@ -116,7 +117,7 @@ class ImageReference(_Wire):
     ]
     region: Region | None = None
     #: DICOM frame number, from 1 (PS3.3 C.7.6.6); the first when none is given
-    frame: Annotated[Whole, Field(ge=1)] | None = None
+    frame: Annotated[int, Field(ge=1), whole] | None = None
 
     @check("reference")
     @classmethod
