@@ -25,6 +25,7 @@ from worker.engine.reasoner import Identity, Reasoner
 from worker.engine.slots import Slots
 from worker.errors import PathlaneError, TransientError
 from worker.imaging.fetch import places_of, supply_of
+from worker.imaging.keeping import keep_patches
 from worker.imaging.sandbox import Sandbox
 from worker.imaging.source import open_patches, sandbox_of
 from worker.pipeline import Pipeline
@@ -161,6 +162,7 @@ def _service(
         engine=engine,
         identity=identity,
         limits=settings.model,
+        keep=partial(keep_patches, settings=imaging) if imaging.keep_patches else lambda _: None,
     )
     host = socket.gethostname()
     presence = Presence(

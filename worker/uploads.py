@@ -1,4 +1,5 @@
-"""Uploads: bytes somebody sent, kept on disk under their own digest, for as long as they are wanted.
+"""Uploads: bytes somebody sent, kept on disk under their own digest, for as long as they are wanted; and the
+pictures that a model was shown.
 
 In: a stream of bytes. Out: an `upload:sha256-...` reference, and the file it stands for; several digests in
 one reference are the files of one DICOM series. File names are made from the digest alone, never from what
@@ -23,12 +24,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.errors import DiskFull, ImageMissing, ImageTooLarge, ReferenceForbidden
+from worker.errors import DiskFull, ImageMissing, ImageTooLarge, PatchNotKept, ReferenceForbidden
 
 #: of one DICOM series
 MOST_FILES = 100
 SCHEME = "upload:"
+#: below the folder of uploads; their own folders have names of two letters
+PATCHES = "patches"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_PIXELS_DIGEST = re.compile(r"^sha256:([0-9a-f]{64})$")
 _REFERENCE = re.compile(r"upload:sha256-[0-9a-f]{64}(?:,sha256-[0-9a-f]{64})*")
 
 
@@ -92,12 +96,14 @@ class Removed:
     #: `upload:` references
     uploads: tuple[str, ...] = ()
     drafts: int = 0
+    #: pictures that a model was shown
+    patches: int = 0
 
 
 def remove_old(
     folder: Path, *, before: float, drafts_before: float, in_use: Callable[[], Container[str]]
 ) -> Removed:
-    """Remove uploads last used `before`, in seconds since 1970, except those whose digests are in use.
+    """Remove uploads last used `before`, in seconds since 1970, except those whose digests are in use, and patches.
 
     `in_use` is asked once, if at all. Drafts that nobody writes any more are removed too.
     """
@@ -106,9 +112,11 @@ def remove_old(
     used = in_use() if old else ()
     removed = [path.name for path in old if path.name not in used and _remove(folder, path, before)]
     drafts = [path for path in folder.glob("draft-*") if _is_old(path, drafts_before)]
-    for path in drafts:
+    patches = [path for path in folder.glob(f"{PATCHES}/*") if _is_old(path, before)]
+    for path in (*drafts, *patches):
         path.unlink(missing_ok=True)
-    return Removed(uploads=tuple(f"upload:sha256-{digest}" for digest in removed), drafts=len(drafts))
+    references = tuple(f"upload:sha256-{digest}" for digest in removed)
+    return Removed(uploads=references, drafts=len(drafts), patches=len(patches))
 
 
 def _is_old(path: Path, before: float) -> bool:
@@ -136,6 +144,46 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def patch_path(folder: Path, digest: str) -> Path:
+    """Where the picture with these pixels is, or would be. `digest` is a PatchRecord's `pixels_digest`.
+
+    Raises PatchNotKept for what is no digest.
+    """
+    found = _PIXELS_DIGEST.match(digest)
+    if found is None:
+        raise PatchNotKept
+    return folder / PATCHES / f"{found[1]}.png"
+
+
+def use_patch(folder: Path, digest: str) -> bool:
+    """Whether it is kept; then it is as young as if it had been kept now. Raises PatchNotKept."""
+    try:
+        os.utime(patch_path(folder, digest))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def keep_patch(folder: Path, digest: str, png: bytes, *, reserve_bytes: int = 0) -> Path:
+    """Keep a picture that a model was shown; the same pixels are kept once. Raises DiskFull, PatchNotKept."""
+    place = patch_path(folder, digest)
+    if use_patch(folder, digest):
+        return place
+    draft = place.with_name(f"draft-{secrets.token_hex(8)}")
+    with _disk_full():
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_room(place.parent, reserve_bytes, len(png))
+        try:
+            with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(png)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(place)
+        finally:
+            draft.unlink(missing_ok=True)
+    return place
 
 
 def check_room(folder: Path, reserve_bytes: int, wanted_bytes: int = 0) -> None:

@@ -100,7 +100,34 @@ def test_any_json_is_accepted_or_refused_with_a_reason(value):
         assert error.problems
 
 
-@given(st.text(min_size=1, max_size=200).filter(str.strip))
+WRITTEN = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+
+
+@given(st.text(WRITTEN, min_size=1, max_size=200).filter(str.strip))
 def test_any_question_survives_being_written_and_read(question):
     request = a_request(question=question)
     assert JobRequest.model_validate(request.model_dump(mode="json")) == request
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("question", "a\0b"), ("options", ["a", "b\0"]), ("labels", {"a": "\0"}), ("labels", {"\0": "a"}),
+        ("correlation_id", "\0"), ("idempotency_key", "\0"), ("endpoints", ["\0"]), ("timeout", "5"),
+        ("timeout", True), ("due_at", 5), ("due_at", "0.5"), ("due_at", "0001-01-01T00:00:00+10:00"),
+        ("version", True), ("version", "1"), ("samples", True),
+    ],
+)  # fmt: skip
+def test_what_no_database_keeps_and_what_only_python_takes_for_the_same_is_refused(field, value):
+    with pytest.raises(InvalidRequest) as caught:
+        a_request(**{field: value})
+    assert caught.value.problems[0][0].split(".")[0] == field
+
+
+def test_a_whole_number_may_be_written_with_a_point():
+    image = {"reference": "upload:x", "frame": 2.0, "region": {"x": 0.0, "y": 0, "width": 3.0, "height": 4}}
+    (parsed,) = a_request(images=[image], version=1.0).images
+    assert (parsed.frame, parsed.region.width) == (2, 3)
+    for wrong in (True, "2", 2.5):
+        with pytest.raises(InvalidRequest):
+            a_request(images=[image | {"frame": wrong}])
