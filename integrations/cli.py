@@ -24,6 +24,7 @@ _COMMANDS: Final = {
     "submit": "jobs",
     "show": "jobs",
     "cancel": "jobs",
+    "openapi": "openapi",
     "migrate": "admin",
     "replay": "admin",
     "endpoint": "admin",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from integrations import tasks
 from integrations.channels import Channels
@@ -30,6 +31,8 @@ from worker.store.session import Database
 EX_CONFIG = 78
 THREADS = 8
 RELAY_SECONDS = 1.0
+#: how often receivers' old answers are looked for
+FORGET_SECONDS = 3600.0
 
 logger = log.get(__name__)
 
@@ -37,6 +40,7 @@ logger = log.get(__name__)
 def courier_of(settings: Settings) -> tasks.Courier:
     delivery = settings.delivery
     database = Database(settings.store.database_url.get_secret_value())
+    seal = seal_of(settings) if settings.lis.seal_keys_file else None
     jobs = Jobs(database, public_url=delivery.public_url)
     client = pinned_client(
         AllowList.of(delivery.webhook_hosts),
@@ -45,13 +49,13 @@ def courier_of(settings: Settings) -> tasks.Courier:
     )
     telling = Telling(
         jobs=jobs,
-        cases=Cases(database, seal_of(settings)) if settings.lis.seal_keys_file else None,
+        cases=Cases(database, seal) if seal else None,
         webhook=lambda event, now, chance: attempt(event, client, now=now, chance=chance),
         channels=Channels(settings, jobs).by_scheme,
     )
     return tasks.Courier(
         jobs=jobs,
-        outbox=Outbox(database),
+        outbox=Outbox(database, seal),
         telling=telling,
         attempt_seconds=delivery.webhook_seconds,
         patience_seconds=settings.store.patience_minutes * 60,
@@ -70,15 +74,20 @@ def main() -> int:
     connect(settings.queue.broker_url.get_secret_value())
     tasks.install(courier)
     stopped = threading.Event()
-    for name, once in (("relay", courier.relay), ("audit", courier.chain)):
-        threading.Thread(target=_for_ever, args=(once, stopped), name=name, daemon=True).start()
+    forget = partial(courier.outbox.forget, days=settings.lis.message_days)
+    for name, once, seconds in (
+        ("relay", courier.relay, RELAY_SECONDS),
+        ("audit", courier.chain, RELAY_SECONDS),
+        ("forget", forget, FORGET_SECONDS),
+    ):
+        threading.Thread(target=_for_ever, args=(once, stopped, seconds), name=name, daemon=True).start()
     consume(DELIVER_QUEUE, SUBMIT_QUEUE, threads=THREADS, name="courier")
     stopped.set()
     return 0
 
 
-def _for_ever(once: Callable[[], object], stopped: threading.Event) -> None:
-    while not stopped.wait(RELAY_SECONDS):
+def _for_ever(once: Callable[[], object], stopped: threading.Event, seconds: float) -> None:
+    while not stopped.wait(seconds):
         try:
             once()
         except StoreUnavailable:

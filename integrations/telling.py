@@ -36,7 +36,8 @@ class Telling:
 
     def attempt(self, delivery: Delivery, *, now: datetime, chance: float) -> Outcome:
         """Send `delivery` once, if it is still true."""
-        standing = self.cases.standing(delivery.job_id) if self.cases else None
+        job_id = delivery.job_id
+        standing = self.cases.standing(job_id) if self.cases and job_id else None
         if standing is not None and standing.validity is not Validity.CURRENT:
             return Outcome(status=DeliveryStatus.DROPPED, reason=standing.validity.value)
         scheme = urlsplit(delivery.endpoint.url).scheme
@@ -45,10 +46,10 @@ class Telling:
         tell = self.channels.get(scheme)
         if tell is None:
             return _set_aside("no_channel")
-        reading = self.jobs.reading(delivery.job_id)
-        if standing is None or reading is None:
+        reading = self.jobs.reading(job_id) if job_id else None
+        if job_id is None or standing is None or reading is None:
             return _set_aside("no_order" if standing is None else "no_reading")
-        return tell(delivery, _result(delivery.job_id, standing, reading), reading, now, chance)
+        return tell(delivery, _result(job_id, standing, reading), reading, now, chance)
 
 
 def _result(job_id: str, standing: Standing, reading: Reading) -> Result:

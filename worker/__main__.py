@@ -26,6 +26,7 @@ from worker.engine.reasoner import Identity, Reasoner
 from worker.engine.slots import Slots
 from worker.errors import PathlaneError, TransientError
 from worker.imaging.fetch import https_fetcher
+from worker.imaging.keeping import keep_patches
 from worker.imaging.source import open_patches
 from worker.pinned import pinned_client
 from worker.pipeline import Pipeline
@@ -155,6 +156,7 @@ def _service(settings: Settings, database: Database, engine: EngineLoop, identit
         engine=engine,
         identity=identity,
         limits=settings.model,
+        keep=partial(keep_patches, settings=imaging) if imaging.keep_patches else lambda _: None,
     )
     host = socket.gethostname()
     presence = Presence(

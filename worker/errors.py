@@ -3,11 +3,17 @@
     PathlaneError
     ├── InputError                 the asker must change something; never retried
     │   ├── InvalidRequest
+    │   │   └── NameTaken
     │   ├── BodyTooLarge
     │   ├── UnknownEndpoint
     │   ├── IdempotencyConflict
     │   ├── NotFound
+    │   │   └── PatchNotKept
+    │   ├── NotEnded
+    │   ├── NoReading
+    │   ├── EndpointGone
     │   ├── NotAllowed
+    │   ├── ScopeMissing
     │   ├── SecretInvalid
     │   ├── SignatureInvalid
     │   ├── MessageRefused
@@ -32,6 +38,8 @@
     │       └── RegionOutside
     ├── TransientError             retried, with backoff
     │   ├── QueueFull
+    │   ├── RateLimited
+    │   ├── TooManyListeners
     │   ├── DiskFull
     │   ├── FetchFailed
     │   ├── SlotTimeout
@@ -101,6 +109,10 @@ class InvalidRequest(InputError):
         super().__init__("; ".join(f"{field}: {reason}" for field, reason in problems))
 
 
+class NameTaken(InvalidRequest):
+    """The name is taken."""
+
+
 class BodyTooLarge(InputError):
     """The body is larger than this server accepts."""
 
@@ -117,8 +129,28 @@ class NotFound(InputError):
     """There is nothing under this id."""
 
 
+class PatchNotKept(NotFound):
+    """The picture that the model was shown was not kept, or is there no longer."""
+
+
+class NotEnded(InputError):
+    """The job has not ended yet."""
+
+
+class NoReading(InputError):
+    """The job has no reading."""
+
+
+class EndpointGone(InputError):
+    """The endpoint has said that it takes no more events; it must be resumed first."""
+
+
 class NotAllowed(InputError):
     """A valid API key is needed."""
+
+
+class ScopeMissing(InputError):
+    """The API key does not have the scope that this needs."""
 
 
 class SecretInvalid(InputError):
@@ -230,6 +262,18 @@ class QueueFull(TransientError):
         #: when it may be worth asking again
         self.retry_seconds = retry_seconds
         super().__init__()
+
+
+class RateLimited(TransientError):
+    """This API key asks too often."""
+
+    def __init__(self, retry_seconds: int = 1) -> None:
+        self.retry_seconds = retry_seconds
+        super().__init__()
+
+
+class TooManyListeners(TransientError):
+    """So many listen for events that no more are taken just now."""
 
 
 class DiskFull(TransientError):

@@ -42,6 +42,8 @@ class Pipeline:
     engine: EngineLoop
     identity: Identity
     limits: Limits
+    #: keeps the pictures that the model is shown, for whoever looks at the reading; never raises
+    keep: Callable[[Sequence[Patch]], object] = lambda _: None
 
     def read(self, job: Job, cancelled: threading.Event) -> Reading:
         """Raises PathlaneError: an ImageRefused, a TransientError, an EngineError."""
@@ -64,6 +66,7 @@ class Pipeline:
         seconds = request.timeout or self.limits.answer_seconds
         interrupt = Interrupt(deadline=time.monotonic() + seconds, cancelled=cancelled)
         asked = self.engine.submit(prompt, interrupt, priority=request.priority, alone=job.alone)
+        self.keep(patches)  # while the engine is at it
         return asked.result()
 
     def _reading(

@@ -94,6 +94,8 @@ class ImagingSettings(_Section):
     """Largest file that is opened, in bytes."""
     max_image_pixels: Annotated[int, Field(ge=1024)] = 100_000_000
     """Largest picture that is decoded, in pixels of one frame."""
+    keep_patches: bool = True
+    """Whether the exact pictures a model was shown are kept beside the uploads, for whoever reviews it."""
     fetch_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     """Hosts and networks `https:` references may point to, separated by `,`; none by default."""
 
@@ -131,6 +133,14 @@ class ApiSettings(_Section):
     """Port the gateway listens on; 0 takes a free one."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 256 * 1024
     """Largest JSON body, in bytes."""
+    api_requests_per_second: Annotated[float, Field(ge=0)] = 50
+    """Requests one API key may make in the long run, in each gateway process; 0 is no limit."""
+    api_burst: Annotated[int, Field(ge=1)] = 200
+    """Requests one API key may make at once, when it has made none for a while."""
+    api_listeners: Annotated[int, Field(ge=1)] = 1000
+    """Open streams of events in each gateway process."""
+    api_stream_seconds: Annotated[float, Field(ge=1)] = 600
+    """How long one stream of events may last, in seconds; then it is asked for anew, and the key checked."""
 
 
 class LisSettings(_Section):
@@ -139,7 +149,7 @@ class LisSettings(_Section):
     seal_keys_file: Path | None = None
     """File with the keys that seal messages and names of patients, one a line, the newest first."""
     message_days: Annotated[float, Field(ge=0)] = 30
-    """How long the text of a received message is kept, in days."""
+    """How long the text of a received message, and of a receiver's answer, is kept, in days."""
     hl7_host: str = "127.0.0.1"
     """Address the HL7 listener listens on."""
     hl7_port: Annotated[int, Field(ge=0, le=65535)] = 2575

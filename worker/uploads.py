@@ -1,7 +1,7 @@
-"""Uploads: bytes somebody sent, kept on disk under their own digest.
+"""Uploads: bytes somebody sent, kept on disk under their own digest; and the pictures a model was shown.
 
 In: a stream of bytes. Out: an `upload:sha256-...` reference, and the file it stands for. File names are
-made from the digest alone, never from what the sender called the image. It does not look inside.
+made from a digest alone, never from what the sender called the image. It does not look inside.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from worker.errors import DiskFull, ImageMissing, ImageTooLarge, ReferenceForbidden
+from worker.errors import DiskFull, ImageMissing, ImageTooLarge, PatchNotKept, ReferenceForbidden
 
+#: below the folder of uploads; their own folders have names of two letters
+PATCHES = "patches"
+_PIXELS_DIGEST = re.compile(r"^sha256:([0-9a-f]{64})$")
 _REFERENCE = re.compile(r"^upload:sha256-([0-9a-f]{64})$")
 
 
@@ -45,6 +48,37 @@ def path_of(folder: Path, reference: str) -> Path:
     if not path.is_file():
         raise ImageMissing
     return path
+
+
+def patch_path(folder: Path, digest: str) -> Path:
+    """Where the picture with these pixels is, or would be. `digest` is a PatchRecord's `pixels_digest`.
+
+    Raises PatchNotKept for what is no digest.
+    """
+    found = _PIXELS_DIGEST.match(digest)
+    if found is None:
+        raise PatchNotKept
+    return folder / PATCHES / f"{found[1]}.png"
+
+
+def keep_patch(folder: Path, digest: str, png: bytes, *, reserve_bytes: int = 0) -> Path:
+    """Keep a picture that a model was shown; the same pixels are kept once. Raises DiskFull, PatchNotKept."""
+    place = patch_path(folder, digest)
+    if place.exists():
+        return place
+    draft = place.with_name(f"draft-{secrets.token_hex(8)}")
+    with _disk_full():
+        place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_room(place.parent, reserve_bytes, len(png))
+        try:
+            with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(png)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(place)
+        finally:
+            draft.unlink(missing_ok=True)
+    return place
 
 
 def check_room(folder: Path, reserve_bytes: int, wanted_bytes: int = 0) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -18,11 +19,33 @@ from integrations.commands.place import (
 )
 from integrations.view import instant
 from integrations.webhooks.signing import Secret
-from worker.jobs.event import Endpoint, EventType, Payload
+from worker.jobs.event import JOB_EVENTS, Endpoint, EventType, Payload
+from worker.jobs.scope import Scope
 from worker.store import schema
+from worker.store.keys import ApiKey
 from worker.store.session import Database
 
 OVERLAP_HOURS = 24.0
+
+
+class _End(click.ParamType[datetime]):
+    name = "DAYS|TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            if isinstance(value, datetime):
+                return value
+            end = (
+                datetime.now(UTC) + timedelta(days=float(value))
+                if value.replace(".", "", 1).isdigit()
+                else datetime.fromisoformat(value)
+            )
+        except (ValueError, OverflowError):
+            self.fail("give a number of days, or a time such as 2027-01-31T12:00:00Z", param, ctx)
+        end = end if end.tzinfo else end.replace(tzinfo=UTC)
+        if end <= datetime.now(UTC):
+            self.fail("lies in the past", param, ctx)
+        return end
 
 
 @click.command()
@@ -71,7 +94,7 @@ def endpoint() -> None:
     "--event",
     "events",
     multiple=True,
-    type=click.Choice([e.value for e in EventType]),
+    type=click.Choice([e.value for e in JOB_EVENTS]),
     help="All by default; to other systems than webhooks, job.succeeded.",
 )
 @click.option(
@@ -93,7 +116,7 @@ def add_endpoint(
     pathlane endpoint add fhir fhir+https://fhir.example.org/r4
     pathlane endpoint add archive dicomweb+https://pacs.example.org/dicom-web
     """
-    every = list(EventType) if url.startswith("http") else [EventType.JOB_SUCCEEDED]
+    every = list(JOB_EVENTS) if url.startswith("http") else [EventType.JOB_SUCCEEDED]
     secret = Secret.new(secrets.token_bytes).text
     place = open_place(data)
     added = place.endpoints.add(
@@ -164,13 +187,34 @@ def key() -> None:
 
 @key.command("add")
 @click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice([s.value for s in Scope]),
+    help="What it opens; may be repeated. Everything, when none is given.",
+)
+@click.option(
+    "--expires",
+    type=_End(),
+    metavar="DAYS|TIME",
+    help="After so many days, or at that time (2027-01-31, 2027-01-31T12:00:00Z). It never ends by default.",
+)
 @data_option
 @tells_errors
-def add_key(name: str, *, data: Path | None) -> None:
-    """Make an API key. Prints it, once; only its digest is kept."""
+def add_key(name: str, *, scopes: tuple[str, ...], expires: datetime | None, data: Path | None) -> None:
+    """Make an API key. Prints it, once; only its digest is kept.
+
+    \b
+    pathlane key add lis --scope submit --scope read --expires 365
+    pathlane key add console --scope read --scope review --scope operate
+    """
     made = f"pl_{secrets.token_urlsafe(32)}"
     place = open_place(data)
-    place.keys.add(name, made, actor=place.actor)
+    place.keys.add(
+        name, made, scopes=[Scope(scope) for scope in scopes] or tuple(Scope), expires_at=expires,
+        actor=place.actor,
+    )  # fmt: skip
     click.echo(made)
 
 
@@ -178,9 +222,10 @@ def add_key(name: str, *, data: Path | None) -> None:
 @data_option
 @tells_errors
 def list_keys(*, data: Path | None) -> None:
-    """All keys: id, name, since when, and since when revoked."""
+    """All keys: id, name, since when, what they open, and until when."""
     for one in open_place(data).keys.all():
-        click.echo(f"{one.id}  {one.name}  {instant(one.created_at)}  {instant(one.revoked_at) or 'valid'}")
+        scopes = ",".join(scope.value for scope in Scope if scope in one.scopes) or "nothing"
+        click.echo(f"{one.id}  {one.name}  {instant(one.created_at)}  {scopes}  {_validity(one)}")
 
 
 @key.command("revoke")
@@ -192,6 +237,15 @@ def revoke_key(key_id: str, *, data: Path | None) -> None:
     place = open_place(data)
     place.keys.revoke(key_id, actor=place.actor)
     click.echo("revoked")
+
+
+def _validity(key: ApiKey) -> str:
+    if key.revoked_at is not None:
+        return f"revoked {instant(key.revoked_at)}"
+    if key.expires_at is None:
+        return "valid"
+    word = "expired" if key.expires_at <= datetime.now(UTC) else "until"
+    return f"{word} {instant(key.expires_at)}"
 
 
 def _print_secret(added: Endpoint, secret: str, *, as_json: bool) -> None:

@@ -160,7 +160,14 @@ def _wait_for(place: Place, job: Job, seconds: float) -> Job:
 def _print(place: Place, job: Job, *, as_json: bool) -> None:
     reading = place.jobs.hand_out(job.id, actor=place.actor)
     if as_json:
-        print_json(job_document(job, reading, place.outbox.of_job(job.id)))
+        document = job_document(
+            job,
+            reading,
+            place.outbox.of_job(job.id),
+            reviews=place.reviews.count(job.id),
+            origin=place.listing.origin(job.id),
+        )
+        print_json(document)
         return
     click.echo(f"{job.id}  {job.status.value}  {job.priority.value}")
     if job.error_text:

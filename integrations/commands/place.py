@@ -30,8 +30,10 @@ from worker.store.cases import Cases
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
+from worker.store.listing import Listing
 from worker.store.outbox import Outbox
 from worker.store.presence import Workers
+from worker.store.reviews import Reviews
 from worker.store.sealing import seal_of
 from worker.store.session import Database
 
@@ -59,6 +61,14 @@ class Place:
     @property
     def outbox(self) -> Outbox:
         return Outbox(self.database)
+
+    @property
+    def listing(self) -> Listing:
+        return Listing(self.database)
+
+    @property
+    def reviews(self) -> Reviews:
+        return Reviews(self.database)
 
     @property
     def endpoints(self) -> Endpoints:

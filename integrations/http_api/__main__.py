@@ -2,51 +2,109 @@
 
 from __future__ import annotations
 
+import secrets
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from integrations.http_api.app import create_app
-from integrations.http_api.state import Api
+from integrations.http_api.feed import Feed
+from integrations.http_api.history import History
+from integrations.http_api.limits import Limits
+from integrations.http_api.state import Api, Stores
+from integrations.webhooks.signing import Secret
 from worker import log
 from worker.app import check_broker, connect, ring_readers
 from worker.bell import Bell
 from worker.errors import RulesInvalid
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
+from worker.store.audit import Audit
 from worker.store.bookmarks import Bookmarks
+from worker.store.changes import Changes
+from worker.store.deliveries import Deliveries
+from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
+from worker.store.listing import Listing
 from worker.store.outbox import Outbox
 from worker.store.presence import Workers
+from worker.store.reviews import Reviews
 from worker.store.session import Database
 from worker.uploads import check_room
 
+if TYPE_CHECKING:
+    from worker.store.sealing import Seal
+
 EX_CONFIG = 78
+#: how long requests may go on after SIGTERM: an upload, a stream whose client reads no more
+GRACE_SECONDS = 20
 
 
 def api_of(settings: Settings) -> Api:
     database = Database(settings.store.database_url.get_secret_value())
     connect(settings.queue.broker_url.get_secret_value())
+    stores = stores_of(settings, database)
+    asked = settings.api
     return Api(
-        jobs=Jobs(database, public_url=settings.delivery.public_url, queue_limit=settings.store.queue_limit),
-        outbox=Outbox(database),
-        keys=Keys(database),
+        stores=stores,
         uploads_dir=settings.imaging.uploads_dir,
         max_upload_bytes=settings.imaging.max_image_bytes,
         reserve_bytes=settings.imaging.uploads_reserve_bytes,
-        max_body_bytes=settings.api.max_body_bytes,
+        max_body_bytes=asked.max_body_bytes,
         ring=partial(Bell(ring_readers), 1),
         checks={
             "database": lambda: schema.check(database),
             "broker": check_broker,
             "disk": lambda: _room(settings),
         },
-        workers=lambda: len(Workers(database).alive(within_seconds=2 * settings.store.lease_seconds)),
+        workers=partial(Workers(database).alive, within_seconds=2 * settings.store.lease_seconds),
+        limits=Limits(per_second=asked.api_requests_per_second, burst=asked.api_burst),
+        feed=Feed(stores.changes, listeners=asked.api_listeners),
+        history=History(stores.jobs.queue),
+        stream_seconds=asked.api_stream_seconds,
+        new_secret=lambda: Secret.new(secrets.token_bytes).text,
         notified=_fhir(settings, database) if settings.lis.fhir_subscription else None,
     )
+
+
+def stores_of(settings: Settings, database: Database) -> Stores:
+    """Without the keys of PATHLANE_SEAL_KEYS_FILE, what receivers answered stays sealed."""
+    seal = _seal(settings) if settings.lis.seal_keys_file else None
+    return Stores(
+        jobs=Jobs(database, public_url=settings.delivery.public_url, queue_limit=settings.store.queue_limit),
+        listing=Listing(database),
+        reviews=Reviews(database),
+        outbox=Outbox(database, seal),
+        deliveries=Deliveries(database, seal),
+        endpoints=Endpoints(database),
+        keys=Keys(database),
+        changes=Changes(database),
+        audit=Audit(database),
+    )
+
+
+def _seal(settings: Settings) -> Seal:
+    """Raises SettingsError."""
+    from worker.store.sealing import seal_of  # noqa: PLC0415  cryptography is a tenth of a second
+
+    return seal_of(settings)
+
+
+class Server(uvicorn.Server):
+    """Ends the streams of events first: it would wait for them, and they for it."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._feed.close()
+        await super().shutdown(sockets)
 
 
 def _room(settings: Settings) -> None:
@@ -71,14 +129,16 @@ def main() -> int:
         print(f"pathlane gateway: {error}", file=sys.stderr)  # noqa: T201
         return EX_CONFIG
     log.configure("gateway", settings.log_level)
-    uvicorn.run(
+    config = uvicorn.Config(
         create_app(api),
         host=settings.api.api_host,
         port=settings.api.api_port,
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
+    Server(config, api.feed).run()
     return 0
 
 

@@ -1,32 +1,101 @@
-"""The application: routes, errors and limits put together.
+"""The application: routes, errors and limits put together, and its description (OpenAPI 3.1).
 
 In: an Api. Out: an ASGI application. `python -m integrations.http_api` makes the Api from the settings.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
+from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from integrations.http_api import problems, routes
+from integrations.http_api import (
+    deliveries,
+    endpoints,
+    events,
+    jobs,
+    notifications,
+    problems,
+    readings,
+    reviews,
+    status,
+    uploads,
+    worklist,
+)
+from integrations.http_api.documents import Problem
+from integrations.http_api.limits import RateHeaders
 from integrations.http_api.state import Api
 from worker import __version__
 from worker.errors import BodyTooLarge
 
-UPLOADS = "/v1/uploads"
+UPLOADS: Final = "/v1/uploads"
+#: a path that is matched first stands first: /v1/jobs/batch before /v1/jobs/{job_id}
+_ROUTERS: Final = (
+    worklist.router, jobs.router, events.router, readings.router, reviews.router, uploads.router,
+    endpoints.router, deliveries.router, status.router, notifications.router,
+)  # fmt: skip
+_ABOUT: Final = """Ask a vision-language reasoner about pathology images. Research use only.
+
+Every request shows an API key (`Authorization: Bearer pl_...`) that has the scope it needs: `submit`, `read`,
+`review`, `operate`. Errors are problem documents (RFC 9457). Lists are turned by the cursor in `next`."""
 
 
 def create_app(api: Api) -> FastAPI:
-    app = FastAPI(
-        title="Pathlane",
-        version=__version__,
-        description="Ask a vision-language reasoner about pathology images. Research use only.",
-    )
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        api.history.start()
+        yield
+        api.feed.close()
+        await run_in_threadpool(api.history.stop)
+
+    app = FastAPI(title="Pathlane", version=__version__, description=_ABOUT, lifespan=life)
     app.state.api = api
-    app.include_router(routes.router)
-    problems.install(app)
+    _describe(app)
     app.add_middleware(BodyLimit, max_bytes=api.max_body_bytes)
+    app.add_middleware(RateHeaders)
     return app
+
+
+def description() -> dict[str, Any]:
+    """The OpenAPI document, without a store."""
+    app = FastAPI(title="Pathlane", version=__version__, description=_ABOUT)
+    _describe(app)
+    return app.openapi()
+
+
+def _describe(app: FastAPI) -> None:
+    for router in _ROUTERS:
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    problems.install(app, lambda path: _methods(app, path))
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes,
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        )  # fmt: skip
+        schemas = document["components"]["schemas"]
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= problem.pop("$defs") | {"Problem": problem}
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _methods(app: FastAPI, path: str) -> Sequence[str]:
+    """Of every route at this path."""
+    found: set[str] = set()
+    for template, methods in app.openapi()["paths"].items():
+        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path):
+            found |= {method.upper() for method in methods}
+    return sorted(found) or ["GET"]
 
 
 class BodyLimit:

@@ -6,6 +6,7 @@ what was sent.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -14,19 +15,27 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from integrations.http_api.answers import PROBLEM
+from integrations.http_api.documents import names_of_fields
 from worker import log
 from worker.errors import (
     BodyTooLarge,
     DiskFull,
+    EndpointGone,
     IdempotencyConflict,
     ImageTooLarge,
     InputError,
     InternalError,
     InvalidRequest,
+    NameTaken,
+    NoReading,
     NotAllowed,
+    NotEnded,
     NotFound,
     PathlaneError,
     QueueFull,
+    RateLimited,
+    ScopeMissing,
     TransientError,
     UnknownEndpoint,
 )
@@ -39,12 +48,18 @@ STATUSES: dict[type[PathlaneError], HTTPStatus] = {
     InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownEndpoint: HTTPStatus.UNPROCESSABLE_ENTITY,
     IdempotencyConflict: HTTPStatus.CONFLICT,
+    NameTaken: HTTPStatus.CONFLICT,
+    NotEnded: HTTPStatus.CONFLICT,
+    NoReading: HTTPStatus.CONFLICT,
+    EndpointGone: HTTPStatus.CONFLICT,
     BodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     ImageTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     NotAllowed: HTTPStatus.UNAUTHORIZED,
+    ScopeMissing: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     InputError: HTTPStatus.UNPROCESSABLE_ENTITY,
     QueueFull: HTTPStatus.TOO_MANY_REQUESTS,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
     TransientError: HTTPStatus.SERVICE_UNAVAILABLE,
     PathlaneError: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -56,8 +71,14 @@ FIELD_OF: dict[type[PathlaneError], str] = {
 }
 
 
-def problem(error: PathlaneError) -> JSONResponse:
-    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+CHALLENGES: dict[HTTPStatus, str] = {
+    HTTPStatus.UNAUTHORIZED: "Bearer",
+    HTTPStatus.FORBIDDEN: 'Bearer error="insufficient_scope"',
+}
+
+
+def problem_document(error: PathlaneError) -> dict[str, Any]:
+    status = _status(error)
     body: dict[str, Any] = {
         "type": f"urn:pathlane:error:{error.code}",
         "title": status.phrase,
@@ -68,10 +89,19 @@ def problem(error: PathlaneError) -> JSONResponse:
     errors = getattr(error, "problems", ()) or _named_field(error)
     if errors:
         body["errors"] = [{"field": field, "reason": reason} for field, reason in errors]
-    headers = {"WWW-Authenticate": "Bearer"} if status is HTTPStatus.UNAUTHORIZED else {}
+    return body
+
+
+def problem(error: PathlaneError) -> JSONResponse:
+    status = _status(error)
+    headers = {"WWW-Authenticate": CHALLENGES[status]} if status in CHALLENGES else {}
     if isinstance(error, TransientError):
         headers["Retry-After"] = str(error.retry_seconds)
-    return JSONResponse(body, status.value, headers, media_type="application/problem+json")
+    return JSONResponse(problem_document(error), status.value, headers, media_type=PROBLEM)
+
+
+def _status(error: PathlaneError) -> HTTPStatus:
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
 def _named_field(error: PathlaneError) -> tuple[tuple[str, str], ...]:
@@ -79,8 +109,25 @@ def _named_field(error: PathlaneError) -> tuple[tuple[str, str], ...]:
     return ((field, error.public),) if field else ()
 
 
-def install(app: FastAPI) -> None:
-    """Answer every error of this application with a problem document."""
+def _of_http(status_code: int) -> dict[str, Any]:
+    """What the framework says: no such path, or not this method."""
+    status = HTTPStatus(status_code)
+    code = status.phrase.lower().replace(" ", "_")
+    return {
+        "type": f"urn:pathlane:error:{code}",
+        "title": status.phrase,
+        "status": status.value,
+        "code": code,
+        "detail": f"{status.description}.",
+    }
+
+
+def install(app: FastAPI, methods_at: Callable[[str], Sequence[str]]) -> None:
+    """Answer every error of this application with a problem document.
+
+    `methods_at` says which methods a path has: the framework names those of one route only.
+    """
+    names = names_of_fields()
 
     @app.exception_handler(PathlaneError)
     def _pathlane(_: Request, error: PathlaneError) -> JSONResponse:
@@ -88,15 +135,16 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return problem(InvalidRequest(problems_from(error.errors())))
+        return problem(InvalidRequest(problems_from(error.errors(), names=names)))
 
     @app.exception_handler(HTTPException)
-    def _http(_: Request, error: HTTPException) -> JSONResponse:
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # the framework could not decode the body
             return problem(InvalidRequest((("body", "is not JSON"),)))
-        status = HTTPStatus(error.status_code)
-        body = {"type": "about:blank", "title": status.phrase, "status": status.value}
-        return JSONResponse(body, status.value, error.headers, media_type="application/problem+json")
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(methods_at(request.url.path))
+        return JSONResponse(_of_http(error.status_code), error.status_code, headers, media_type=PROBLEM)
 
     @app.exception_handler(Exception)
     def _unforeseen(_: Request, error: Exception) -> JSONResponse:

@@ -1,25 +1,47 @@
-"""What the routes work with, and how they find out who is asking."""
+"""What the routes work with."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, Header, Request
+from fastapi import Depends, Request
 
-from worker.errors import NotAllowed
+from integrations.http_api.feed import Feed
+from integrations.http_api.history import History
+from integrations.http_api.limits import Limits
+from worker.store.audit import Audit
+from worker.store.changes import Changes
+from worker.store.deliveries import Deliveries
+from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
-from worker.store.keys import ApiKey, Keys
+from worker.store.keys import Keys
+from worker.store.listing import Listing
 from worker.store.outbox import Outbox
+from worker.store.presence import Presence
+from worker.store.reviews import Reviews
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stores:
+    """The tables, as the routes use them."""
+
+    jobs: Jobs
+    listing: Listing
+    reviews: Reviews
+    outbox: Outbox
+    deliveries: Deliveries
+    endpoints: Endpoints
+    keys: Keys
+    changes: Changes
+    audit: Audit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    jobs: Jobs
-    outbox: Outbox
-    keys: Keys
+    stores: Stores
     uploads_dir: Path
     max_upload_bytes: int
     #: of the disk, left free for others
@@ -29,8 +51,15 @@ class Api:
     ring: Callable[[], object]
     #: name -> raises a PathlaneError with the reason why that part is not ready
     checks: dict[str, Callable[[], Any]]
-    #: how many workers are alive; a gateway without any is ready, since jobs may wait for them
-    workers: Callable[[], int]
+    #: those that are alive; a gateway without any is ready, since jobs may wait for them
+    workers: Callable[[], Sequence[Presence]]
+    limits: Limits
+    feed: Feed
+    history: History
+    #: how long one stream of events lasts, in seconds
+    stream_seconds: float = 600.0
+    #: a secret of a new endpoint, as Standard Webhooks has them
+    new_secret: Callable[[], str] = field(default=lambda: "")
     #: takes one FHIR notification (headers, body); None where no subscription is set up
     notified: Callable[[Mapping[str, str], bytes], None] | None = None
 
@@ -40,17 +69,4 @@ def api_of(request: Request) -> Api:
     return api
 
 
-def asker(
-    api: Annotated[Api, Depends(api_of)],
-    authorization: Annotated[str, Header(description="`Bearer` and an API key")] = "",
-) -> ApiKey:
-    """The key that was shown. Raises NotAllowed."""
-    scheme, _, key = authorization.partition(" ")
-    shown = api.keys.shown(key.strip()) if scheme.lower() == "bearer" and key.strip() else None
-    if shown is None:
-        raise NotAllowed
-    return shown
-
-
 Parts = Annotated[Api, Depends(api_of)]
-Asker = Annotated[ApiKey, Depends(asker)]

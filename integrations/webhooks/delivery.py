@@ -1,14 +1,16 @@
 """One attempt to deliver: a Delivery goes out as one signed POST, and an Outcome comes back.
 
 In: a delivery, a client (`worker.pinned.pinned_client`, which holds the time limit and the operator's
-list), the time and a chance. Out: an Outcome, whatever the receiver does. It does not know the outbox, keeps
-nothing of the receiver's answer but its status, and logs nothing.
+list), the time and a chance. Out: an Outcome, whatever the receiver does, with the first kilobyte of what it
+answered. It does not know the outbox, and logs nothing.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -18,9 +20,9 @@ from integrations.schedule import asked_wait, failed
 from integrations.webhooks.signing import Secret, sign
 from worker import __version__
 from worker.errors import AddressRefused, SecretInvalid
-from worker.jobs.event import Delivery, DeliveryStatus, Outcome
+from worker.jobs.event import ANSWER_KEPT, Delivery, DeliveryStatus, Outcome
 
-#: read of an answer's body, and thrown away, so that the receiver can finish writing it
+#: read of an answer's body, most of it thrown away, so that the receiver can finish writing it
 ANSWER_BYTES: Final = 64 * 1024
 
 #: the specification asks to slow down on these; 503 is where RFC 9110 names Retry-After
@@ -50,10 +52,10 @@ REASONS: Final[dict[type[BaseException], str]] = {
 def attempt(delivery: Delivery, client: httpx.Client, *, now: datetime, chance: float) -> Outcome:
     """Send `delivery` once. `now` is signed as the time of this attempt; `chance` (0 to 1) is for jitter."""
     try:
-        answer = _send(delivery, client, now)
+        answer, said = _send(delivery, client, now)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, AddressRefused, SecretInvalid) as error:
         return failed(delivery, chance=chance, reason=reason_of(error))
-    return _judged(delivery, answer, now=now, chance=chance)
+    return replace(_judged(delivery, answer, now=now, chance=chance), answer=said)
 
 
 def reason_of(error: BaseException) -> str:
@@ -66,7 +68,7 @@ def _word(error: BaseException) -> str:
     return next((REASONS[base] for base in type(error).__mro__ if base in REASONS), "")
 
 
-def _send(delivery: Delivery, client: httpx.Client, now: datetime) -> httpx.Response:
+def _send(delivery: Delivery, client: httpx.Client, now: datetime) -> tuple[httpx.Response, bytes]:
     secrets = [Secret.read(text) for text in delivery.endpoint.secrets]
     headers = {
         **sign(secrets, webhook_id=delivery.id, at=now, body=delivery.body),
@@ -75,20 +77,19 @@ def _send(delivery: Delivery, client: httpx.Client, now: datetime) -> httpx.Resp
         "accept-encoding": "identity",
     }
     with client.stream("POST", delivery.endpoint.url, content=delivery.body, headers=headers) as answer:
-        _read_some(answer)
-    return answer
+        return answer, _read_some(answer)
 
 
-def _read_some(answer: httpx.Response) -> None:
-    """The status has come and decides; what happens to the rest of the answer cannot change it."""
-    room = ANSWER_BYTES
-    try:
+def _read_some(answer: httpx.Response) -> bytes:
+    """Its first bytes. The status has come and decides; what happens to the rest cannot change it."""
+    room, said = ANSWER_BYTES, b""
+    with suppress(httpx.HTTPError, httpx.StreamError):
         for chunk in answer.iter_raw():
+            said += chunk[: ANSWER_KEPT - len(said)]
             room -= len(chunk)
             if room < 0:
                 break
-    except (httpx.HTTPError, httpx.StreamError):
-        return
+    return said
 
 
 def _judged(delivery: Delivery, answer: httpx.Response, *, now: datetime, chance: float) -> Outcome:

@@ -44,16 +44,21 @@ class Action(StrEnum):
     FAILED = "failed"  #: it ended without one
     CANCEL_ASKED = "cancel asked"  #: a running job is to stop
     CANCELLED = "cancelled"  #: it ended because somebody took it back
+    RERUN = "rerun"  #: the same request was submitted again as another job
     READ = "read"  #: somebody was given the reading
+    LISTED = "listed"  #: somebody was given a page of jobs with their answers; `code` says how many
+    REVIEWED = "reviewed"  #: a person said whether the reading is right
     DELIVERED = "delivered"  #: the receiver said that it has the event
     GIVEN_UP = "delivery given up"  #: exhausted, gone, or no longer true
     REPLAYED = "replayed"  #: a delivery is to be sent again
+    ANSWERS_READ = "answers read"  #: somebody was given what a receiver answered
     KEY_ADDED = "key added"
     KEY_REVOKED = "key revoked"
     ENDPOINT_ADDED = "endpoint added"
     ENDPOINT_ROTATED = "endpoint rotated"  #: it has a new secret
     ENDPOINT_PAUSED = "endpoint paused"
     ENDPOINT_RESUMED = "endpoint resumed"
+    ENDPOINT_TESTED = "endpoint tested"  #: a test event is to be sent there
     REGISTERED = "registered"  #: a case is new
     ASKED = "asked"  #: a question about a case is new
     WITHDRAWN = "withdrawn"  #: a case's image or order is void
@@ -87,7 +92,7 @@ class Entry:
     case_id: str | None
     delivery_id: str | None
     message_id: str | None
-    #: the endpoint or the key it is about
+    #: the endpoint, the key, the review or the other job it is about
     subject_id: str | None
     attempt: int | None
     #: an error's code, or why a delivery was given up

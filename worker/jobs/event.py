@@ -7,7 +7,7 @@ values that walk between the outbox and a channel. Nothing here knows HTTP.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -22,6 +22,7 @@ class EventType(StrEnum):
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
     JOB_CANCELLED = "job.cancelled"
+    ENDPOINT_TEST = "endpoint.test"  #: somebody wants to know whether events arrive
 
 
 EVENT_OF = {
@@ -29,6 +30,8 @@ EVENT_OF = {
     Status.FAILED: EventType.JOB_FAILED,
     Status.CANCELLED: EventType.JOB_CANCELLED,
 }
+#: what an endpoint can subscribe to
+JOB_EVENTS = tuple(EVENT_OF.values())
 
 
 class Payload(StrEnum):
@@ -90,7 +93,8 @@ class Delivery:
 
     #: `msg_` and a ULID: the `webhook-id`, the same on every attempt
     id: str
-    job_id: str
+    #: None: a test event
+    job_id: str | None
     endpoint: Endpoint
     event_type: EventType
     #: frozen when the job ended; signed as it is
@@ -110,6 +114,17 @@ class Outcome:
     http_status: int | None = None
     #: a word for the log and the console: `timeout`, `refused`, `tls`, `address_refused` ...
     reason: str = ""
+    #: the beginning of the receiver's answer, ANSWER_KEPT bytes at most; it may hold text of a case
+    answer: bytes = field(default=b"", repr=False, compare=False)
+
+
+#: of a receiver's answer, so much is kept, in bytes
+ANSWER_KEPT = 1024
+
+
+def body_of_test(endpoint_id: str, *, at: datetime) -> bytes:
+    """The body of a test event, UTF-8 JSON: it tells of no job."""
+    return _encoded(EventType.ENDPOINT_TEST, at, {"endpoint_id": endpoint_id})
 
 
 def event_body(job: Job, reading: Reading | None, *, at: datetime, base_url: str, payload: Payload) -> bytes:
@@ -135,6 +150,10 @@ def event_body(job: Job, reading: Reading | None, *, at: datetime, base_url: str
         }
         if payload is Payload.FULL:
             data["reading"] = {k: asdict(reading)[k] for k in ("reasoning", "answer", "choice")}
+    return _encoded(EVENT_OF[job.status], at, data)
+
+
+def _encoded(event_type: EventType, at: datetime, data: dict[str, Any]) -> bytes:
     stamp = at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    body = {"type": EVENT_OF[job.status].value, "timestamp": stamp, "data": data}
+    body = {"type": event_type.value, "timestamp": stamp, "data": data}
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()

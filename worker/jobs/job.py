@@ -64,6 +64,8 @@ class Job:
     error_text: str | None
     #: who holds its lease
     worker_id: str | None = None
+    #: the job whose request this one asks again
+    rerun_of: str | None = None
 
     @property
     def priority(self) -> Priority:

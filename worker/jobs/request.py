@@ -11,10 +11,20 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic import field_validator as check
 from pydantic import model_validator as model_check
 
@@ -24,6 +34,14 @@ SCHEMES = ("file", "upload", "https", "s3", "dicomweb")
 OPTION_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _REFERENCE = re.compile(r"^([a-z][a-z0-9+.-]*):.+$", re.DOTALL)
+#: PostgreSQL keeps no U+0000 in a text
+PLAIN = r"^[^\x00]*$"
+#: the same, and not of spaces alone: those around it are taken away
+WORDS = r"^[^\x00]*[^\s\x00][^\x00]*$"
+
+
+#: where a field can stand in a request, as FastAPI says it
+_PLACES = {("body",), ("query",), ("path",), ("header",)}
 
 
 class Style(StrEnum):
@@ -47,6 +65,35 @@ class Priority(StrEnum):
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+def _text_only(value: object) -> object:
+    """A number is no time, though pydantic would take it for one."""
+    if isinstance(value, str | datetime):
+        return value
+    raise ValueError("must be a text: 2026-11-23T18:00:00Z")
+
+
+def _in_reach(moment: datetime) -> datetime:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999") from None
+    return moment
+
+
+def _not_a_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004  pydantic turns no other error into its own
+    return value
+
+
+#: true is 1 to Python, and not to JSON
+One = Annotated[Literal[1], BeforeValidator(_not_a_truth)]
+
+
+#: RFC 3339, with its offset
+Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_in_reach)]
 
 
 class Unit(StrEnum):
@@ -81,10 +128,14 @@ class Region(_Wire):
 class ImageReference(_Wire):
     """Where an image is, and which part of it is meant."""
 
-    reference: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    reference: Annotated[
+        str,
+        StringConstraints(min_length=1, max_length=2048, pattern=WORDS),
+        Field(json_schema_extra={"pattern": rf"^({'|'.join(SCHEMES)}):[^\x00]*[^\s\x00][^\x00]*$"}),
+    ]
     region: Region | None = None
     #: DICOM frame number, from 1 (PS3.3 C.7.6.6); the first when none is given
-    frame: Annotated[int, Field(ge=1)] | None = None
+    frame: Annotated[int, Field(ge=1, strict=True)] | None = None
     #: of a slide: 20 is 0.5 microns per pixel. For the region, or for the windows where none is given
     magnification: Annotated[float, Field(gt=0, le=100)] | None = None
     #: of a slide without a region: how many windows are shown beside the overview
@@ -99,31 +150,41 @@ class ImageReference(_Wire):
         return reference
 
 
-Option = Annotated[str, StringConstraints(min_length=1, max_length=500)]
-LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-LabelText = Annotated[str, StringConstraints(max_length=512)]
+Option = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=WORDS)]
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=WORDS)]
+LabelText = Annotated[str, StringConstraints(max_length=512, pattern=PLAIN)]
+OwnId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=WORDS)]
 
 
 class JobRequest(_Wire):
     """One question about one to eight images."""
 
-    version: Literal[1] = 1
+    version: One = 1
     images: Annotated[tuple[ImageReference, ...], Field(min_length=1, max_length=8)]
-    question: Annotated[str, StringConstraints(min_length=1, max_length=4000)]
+    question: Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=WORDS)]
     #: none, or two to twenty-six; they become A, B, C ... in the prompt
-    options: Annotated[tuple[Option, ...], Field(max_length=26)] = ()
+    options: Annotated[
+        tuple[Option, ...],
+        Field(max_length=26, json_schema_extra={"uniqueItems": True, "not": {"minItems": 1, "maxItems": 1}}),
+    ] = ()
     style: Style = Style.COT
     priority: Priority = Priority.ROUTINE
-    due_at: AwareDatetime | None = None
+    due_at: Moment | None = None
     #: seconds one attempt may spend in the engine; the server's default when none is given
-    timeout: Annotated[float, Field(ge=1, le=3600)] | None = None
-    samples: Literal[1] = 1
-    idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
-    correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    timeout: Annotated[float, Field(ge=1, le=3600, strict=True)] | None = None
+    samples: One = 1
+    idempotency_key: OwnId | None = None
+    correlation_id: OwnId | None = None
     #: the asker's own notes; kept, given back, never logged and never sent on
-    labels: Annotated[dict[LabelName, LabelText], Field(max_length=32)] = {}
+    labels: Annotated[
+        dict[LabelName, LabelText],
+        Field(
+            max_length=32,
+            json_schema_extra={"propertyNames": {"minLength": 1, "maxLength": 64, "pattern": WORDS}},
+        ),
+    ] = {}
     #: names or ids of endpoints to tell; None = every endpoint that is subscribed, () = nobody
-    endpoints: Annotated[tuple[str, ...], Field(max_length=16)] | None = None
+    endpoints: Annotated[tuple[OwnId, ...], Field(max_length=16)] | None = None
 
     @check("options")
     @classmethod
@@ -159,14 +220,25 @@ def problems_of(error: ValidationError) -> tuple[tuple[str, str], ...]:
     return problems_from(error.errors(include_url=False, include_input=False, include_context=False))
 
 
-def problems_from(errors: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, str], ...]:
-    """The same from pydantic's list, as FastAPI hands it on; `body` in front of a field is left out."""
-    return tuple((_field(error["loc"]), error["msg"].removeprefix("Value error, ")) for error in errors)
+def problems_from(
+    errors: Iterable[Mapping[str, Any]], *, names: frozenset[str] = frozenset()
+) -> tuple[tuple[str, str], ...]:
+    """The same from pydantic's list, as FastAPI hands it on; where a field stands is left out of its name.
+
+    `names` are fields of other schemas than this one.
+    """
+    return tuple((_field(error["loc"], names), _reason(error)) for error in errors)
 
 
-def _field(location: tuple[int | str, ...]) -> str:
+def _reason(error: Mapping[str, Any]) -> str:
+    if error["type"] == "union_tag_invalid":  # pydantic repeats what was sent
+        return "is none of those that are allowed"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _field(location: tuple[int | str, ...], names: frozenset[str]) -> str:
     """Names of our own schema only: an unknown field's name may itself be text of a case."""
-    known = {*JobRequest.model_fields, *ImageReference.model_fields, *Region.model_fields}
-    inside = location[1:] if location[:1] == ("body",) else location
+    known = {*JobRequest.model_fields, *ImageReference.model_fields, *Region.model_fields, *names}
+    inside = location[1:] if location[:1] in _PLACES else location
     parts = [str(part) if isinstance(part, int) or part in known else "?" for part in inside]
     return ".".join(parts) or "body"

@@ -159,6 +159,11 @@ class Audit:
         with self._database.write() as connection:
             note_all(connection, [entry(Action.READ, actor=actor, job_id=job_id) for job_id in job_ids])
 
+    def list_out(self, count: int, *, actor: str = UNNAMED) -> None:
+        """Write down that `actor` is given a page with `count` answers. Raises StoreUnavailable, as above."""
+        with self._database.write() as connection:
+            note(connection, Action.LISTED, actor=actor, code=f"answers {count}")
+
     def of_job(self, job_id: str) -> list[Entry]:
         """Everything about one job, the oldest first."""
         query = _entries().where(audit.c.job_id == job_id).order_by(audit.c.at, audit.c.id)

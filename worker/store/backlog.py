@@ -9,6 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, cast
 
 from sqlalchemy import Connection, Table, func, literal, select
@@ -16,6 +18,7 @@ from sqlalchemy import Connection, Table, func, literal, select
 from worker.errors import QueueFull
 from worker.jobs.job import Status
 from worker.jobs.request import Priority
+from worker.store.session import clock
 from worker.store.tables import JobRow, stands
 
 #: Percent of the limit that may wait before a priority is refused. A new routine job behind so many would
@@ -69,11 +72,41 @@ class Backlog:
             self._waiting = waiting
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """What waits and runs, by priority as it was asked for."""
+
+    at: datetime
+    queued: dict[Priority, int]
+    #: how long the oldest queued job has waited, in seconds; None where none waits
+    oldest: dict[Priority, float | None]
+    running: dict[Priority, int]
+
+
+def queue(connection: Connection) -> Queue:
+    """In one query, from the index of lists."""
+    c = jobs.c
+    query = select(c.status, c.asked_level, func.count(), func.min(c.created_at))
+    query = query.where(c.status.in_(_LIVE)).group_by(c.status, c.asked_level)
+    now = connection.execute(select(clock())).scalar_one()
+    found = Queue(
+        at=now,
+        queued=dict.fromkeys(Priority, 0),
+        oldest=dict.fromkeys(Priority),
+        running=dict.fromkeys(Priority, 0),
+    )
+    for status, level, number, oldest in connection.execute(query):
+        priority = tuple(Priority)[level]
+        if status == Status.RUNNING:
+            found.running[priority] = number
+        else:
+            found.queued[priority] = number
+            found.oldest[priority] = max(0.0, (now - oldest).total_seconds())
+    return found
+
+
 def depth(connection: Connection) -> dict[str, int]:
     """Queued and running jobs: `stat`, `urgent`, `routine` as they were asked for, and `running`."""
-    priority = jobs.c.request["priority"].as_string()
-    count = select(jobs.c.status, priority, func.count()).group_by(jobs.c.status, priority)
-    found = {p.value: 0 for p in Priority} | {"running": 0}
-    for status, name, number in connection.execute(count.where(jobs.c.status.in_(_LIVE))):
-        found["running" if status == Status.RUNNING else name] += number
-    return found
+    found = queue(connection)
+    waiting = {priority.value: number for priority, number in found.queued.items()}
+    return waiting | {"running": sum(found.running.values())}

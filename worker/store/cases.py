@@ -18,7 +18,7 @@ from worker.jobs.order import Mode, Order, Question, order_of, question_of
 from worker.jobs.reading import Reading
 from worker.jobs.request import Priority
 from worker.store.desk import CLOSED, asks, cases
-from worker.store.jobs import jobs
+from worker.store.job_rows import jobs
 from worker.store.readings import reading_of, readings
 from worker.store.sealing import Seal
 from worker.store.session import Database

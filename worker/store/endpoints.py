@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 from urllib.parse import urlsplit
 
 from sqlalchemy import Row, Table, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
-from worker.errors import InvalidRequest, UnknownEndpoint
+from worker.errors import InvalidRequest, NameTaken, NotFound, UnknownEndpoint
 from worker.jobs.audit import UNNAMED, Action
-from worker.jobs.event import Endpoint, EndpointStatus, EventType, Payload
+from worker.jobs.event import JOB_EVENTS, Endpoint, EndpointStatus, EventType, Payload
 from worker.store.audit import note
 from worker.store.session import Database, clock
 from worker.store.tables import EndpointRow
@@ -28,6 +28,8 @@ SCHEMES = (
     "dicom", "dicom+tls",
 )  # fmt: skip
 
+ID_PREFIX: Final = "ep_"
+
 endpoints = cast("Table", EndpointRow.__table__)
 
 
@@ -36,17 +38,15 @@ class Endpoints:
         self._database = database
 
     def add(
-        self, name: str, url: str, *, secret: str, event_types: Sequence[EventType] = tuple(EventType),
+        self, name: str, url: str, *, secret: str, event_types: Sequence[EventType] = JOB_EVENTS,
         payload: Payload = Payload.THIN, actor: str = UNNAMED,
     ) -> Endpoint:  # fmt: skip
         """Raises InvalidRequest: a name that is taken, no address, a full payload without encryption."""
-        address = urlsplit(url)
-        if address.scheme not in SCHEMES or not address.hostname:
-            raise InvalidRequest((("url", f"does not begin with one of {', '.join(SCHEMES)}"),))
-        if payload is Payload.FULL and address.scheme != "https":
-            raise InvalidRequest((("payload", "text of a case is sent over https only"),))
+        check_address(url, payload)
+        if name.startswith(ID_PREFIX):
+            raise InvalidRequest((("name", "begins as an id does"),))
         row = {
-            "id": f"ep_{ULID()}", "name": name, "url": url, "status": EndpointStatus.ACTIVE,
+            "id": f"{ID_PREFIX}{ULID()}", "name": name, "url": url, "status": EndpointStatus.ACTIVE,
             "event_types": [e.value for e in event_types], "payload": payload, "secret": secret,
             "created_at": clock(),
         }  # fmt: skip
@@ -56,7 +56,15 @@ class Endpoints:
                 note(connection, Action.ENDPOINT_ADDED, actor=actor, subject_id=added.id)
                 return endpoint_of(added)
         except IntegrityError:
-            raise InvalidRequest((("name", "is taken by another endpoint"),)) from None
+            raise NameTaken((("name", "is taken by another endpoint"),)) from None
+
+    def get(self, endpoint_id: str) -> Endpoint:
+        """Raises NotFound."""
+        with self._database.read() as connection:
+            row = connection.execute(select(endpoints).where(endpoints.c.id == endpoint_id)).one_or_none()
+            if row is None:
+                raise NotFound
+            return endpoint_of(row, connection.execute(select(clock())).scalar_one())
 
     def all(self) -> list[Endpoint]:
         with self._database.read() as connection:
@@ -87,6 +95,18 @@ class Endpoints:
                 raise UnknownEndpoint
             note(connection, action, actor=actor, subject_id=row.id)
             return endpoint_of(row, connection.execute(select(clock())).scalar_one())
+
+
+def check_address(url: str, payload: Payload) -> None:
+    """Raises InvalidRequest: no address that is known, or text of a case where others can read it."""
+    try:
+        scheme, host = urlsplit(url).scheme, urlsplit(url).hostname
+    except ValueError:  # an unfinished IPv6 address
+        scheme, host = "", None
+    if scheme not in SCHEMES or not host:
+        raise InvalidRequest((("url", f"does not begin with one of {', '.join(SCHEMES)}"),))
+    if payload is Payload.FULL and scheme != "https":
+        raise InvalidRequest((("payload", "text of a case is sent over https only"),))
 
 
 def endpoint_of(row: Row[Any], now: datetime | None = None) -> Endpoint:

@@ -22,7 +22,7 @@ from worker.jobs.request import Priority
 from worker.store.audit import audit
 from worker.store.backlog import Backlog
 from worker.store.desk import Desk, asks, cases
-from worker.store.jobs import jobs
+from worker.store.job_rows import jobs
 from worker.store.pending import Pending
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock

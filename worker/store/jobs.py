@@ -9,32 +9,26 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from sqlalchemy import (
     Connection,
     Double,
-    Row,
     Select,
-    Table,
     bindparam,
     func,
-    insert,
     literal_column,
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError
-from ulid import ULID
 
 from worker.errors import (
     AttemptsExhausted,
-    IdempotencyConflict,
-    InvalidRequest,
+    InputError,
     LeaseLost,
     NotFound,
     PathlaneError,
+    QueueFull,
 )
 from worker.jobs.audit import END_OF, SWEEP, UNNAMED, Action
 from worker.jobs.job import ATTEMPTS_ALLOWED, Job, Status, backoff
@@ -42,23 +36,15 @@ from worker.jobs.reading import Reading, ReadingOutcome
 from worker.jobs.request import JobRequest, Priority
 from worker.store import outbox
 from worker.store.audit import Audit, note
-from worker.store.backlog import Backlog, depth
+from worker.store.backlog import Backlog, Queue, depth, queue
+from worker.store.job_rows import job_of, jobs
 from worker.store.noted import NotedChange
 from worker.store.readings import add_reading, reading_of, reading_row, readings
 from worker.store.session import Database, clock
-from worker.store.tables import JobRow, stands
+from worker.store.submitting import Submission, Submissions, Submitter
+from worker.store.tables import stands
 
-FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 LIFTED = Priority.URGENT.level
-
-jobs = cast("Table", JobRow.__table__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Submission:
-    job: Job
-    #: False: the same request had been accepted under this key before
-    is_new: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +67,7 @@ class Jobs:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._database = database
-        self._backlog = Backlog(queue_limit)
+        self._submissions = Submissions(database, Backlog(queue_limit))
         self._public_url = public_url
         self._chance = chance
 
@@ -93,34 +79,21 @@ class Jobs:
         Raises IdempotencyConflict, InvalidRequest (a due time in the past), UnknownEndpoint, and QueueFull
         unless `is_limited` is False. The audit names `actor`, or else the submitter.
         """
-        try:
-            with self._database.write() as connection:
-                known = self._known(connection, request, submitter)
-                if known is not None:
-                    return known
-                if is_limited:
-                    self._backlog.admit(connection, request.priority)
-                job = insert_job(connection, request, submitter=submitter)
-                note(connection, Action.SUBMITTED, actor=actor or submitter, job_id=job.id)
-                return Submission(job=job, is_new=True)
-        except IntegrityError:
-            # Somebody else committed the same key between our look and our insert.
-            with self._database.read() as connection:
-                known = self._known(connection, request, submitter)
-            if known is None:
-                raise
-            return known
+        who = Submitter(name=submitter, actor=actor or submitter)
+        return self._submissions.take(request, who, is_limited=is_limited)
 
-    def _known(self, connection: Connection, request: JobRequest, submitter: str) -> Submission | None:
-        if request.idempotency_key is None:
-            return None
-        same_key = (jobs.c.submitter == submitter, jobs.c.idempotency_key == request.idempotency_key)
-        row = connection.execute(select(jobs).where(*same_key)).one_or_none()
-        if row is None:
-            return None
-        if row.request_digest != request.digest:
-            raise IdempotencyConflict
-        return Submission(job=_job(row), is_new=False)
+    def submit_each(
+        self, requests: Sequence[JobRequest], *, submitter: str, actor: str = ""
+    ) -> list[Submission | InputError | QueueFull]:
+        """As `submit`, for many in one transaction: for each, what came of it."""
+        return self._submissions.take_each(requests, Submitter(name=submitter, actor=actor or submitter))
+
+    def rerun(
+        self, job_id: str, *, submitter: str, actor: str = "", idempotency_key: str | None = None
+    ) -> Submission:
+        """The same request as a new job, which names this one. Raises NotFound, NotEnded, and as `submit`."""
+        who = Submitter(name=submitter, actor=actor or submitter)
+        return self._submissions.take_again(job_id, who, idempotency_key=idempotency_key)
 
     def claim(
         self, *, worker_id: str, lease_seconds: float, at_least: Priority = Priority.ROUTINE
@@ -129,7 +102,7 @@ class Jobs:
         values = {"least": at_least.level, "worker": worker_id, "lease": lease_seconds}
         with self._database.once() as connection:
             row = _CLAIM.execute(connection, values, action=Action.CLAIMED, actor=f"worker:{worker_id}")
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     def renew(self, attempts: Sequence[tuple[str, int]], *, lease_seconds: float) -> dict[str, bool]:
         """Renew the leases of (job id, attempt); gives id -> whether its cancellation was asked for.
@@ -200,7 +173,7 @@ class Jobs:
             row = connection.execute(held).one_or_none()
             if row is None:
                 raise LeaseLost
-            return self._give_up(connection, _job(row), actor=_holder(job))
+            return self._give_up(connection, job_of(row), actor=_holder(job))
 
     def cancel(self, job_id: str, *, actor: str = UNNAMED) -> tuple[Job, list[str]]:
         """A queued job is CANCELLED at once; a running one is marked and its worker stops it.
@@ -218,7 +191,7 @@ class Jobs:
                 .where(stands(jobs.c.status, Status.RUNNING), jobs.c.lease_until < clock())
                 .limit(limit).with_for_update(skip_locked=True)
             ).all()  # fmt: skip
-            ends = [self._give_up(connection, _job(row)) for row in lost]
+            ends = [self._give_up(connection, job_of(row)) for row in lost]
             connection.execute(
                 update(jobs)
                 .where(stands(jobs.c.status, Status.QUEUED), jobs.c.level > LIFTED)
@@ -254,7 +227,7 @@ class Jobs:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         if row is None:
             raise NotFound
-        return _job(row)
+        return job_of(row)
 
     def reading(self, job_id: str) -> Reading | None:
         with self._database.read() as connection:
@@ -276,24 +249,10 @@ class Jobs:
         with self._database.read() as connection:
             return depth(connection)
 
-
-def insert_job(connection: Connection, request: JobRequest, *, submitter: str) -> Job:
-    """A QUEUED job, inside the caller's transaction. Raises InvalidRequest, UnknownEndpoint."""
-    if request.due_at is not None and request.due_at <= connection.execute(select(clock())).scalar_one():
-        raise InvalidRequest((("due_at", "lies in the past"),))
-    outbox.check_endpoints(connection, request.endpoints)
-    row = job_row(request, submitter=submitter) | {"created_at": clock(), "not_before": clock()}
-    return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
-
-
-def job_row(request: JobRequest, *, submitter: str) -> dict[str, Any]:
-    """The row of a new job; `created_at` and `not_before` are the caller's."""
-    return {
-        "id": f"job_{ULID()}", "status": Status.QUEUED, "level": request.priority.level,
-        "due_order": request.due_at or FAR_FUTURE, "attempt": 0, "alone": False,
-        "cancel_requested": False, "submitter": submitter, "idempotency_key": request.idempotency_key,
-        "request": request.model_dump(mode="json"), "request_digest": request.digest,
-    }  # fmt: skip
+    def queue(self) -> Queue:
+        """What waits and runs now, by priority, and how long the oldest has waited."""
+        with self._database.read() as connection:
+            return queue(connection)
 
 
 def cancel_job(connection: Connection, job_id: str, *, public_url: str, actor: str) -> tuple[Job, list[str]]:
@@ -301,7 +260,7 @@ def cancel_job(connection: Connection, job_id: str, *, public_url: str, actor: s
     row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
     if row is None:
         raise NotFound
-    job = _job(row)
+    job = job_of(row)
     if job.status is Status.QUEUED:
         ended = _end(connection, job, Status.CANCELLED, expect=Status.QUEUED, actor=actor)
         return ended, outbox.tell(connection, ended, None, public_url=public_url)
@@ -378,21 +337,3 @@ _END: Final = NotedChange(
     .values(error_code=bindparam("error"), error_text=bindparam("text"))
     .returning(jobs.c.id, jobs.c.attempt, jobs.c.finished_at, jobs.c.cancel_requested)
 )
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        id=row.id,
-        status=Status(row.status),
-        request=JobRequest.model_validate(row.request),
-        submitter=row.submitter,
-        attempt=row.attempt,
-        alone=row.alone,
-        cancel_requested=row.cancel_requested,
-        created_at=row.created_at,
-        not_before=row.not_before,
-        finished_at=row.finished_at,
-        error_code=row.error_code,
-        error_text=row.error_text,
-        worker_id=row.worker_id,
-    )

@@ -1,4 +1,4 @@
-"""API keys: who may submit and read. Only digests are kept.
+"""API keys: who may do what, until when. Only digests are kept.
 
 In: a name, or a key somebody showed. Out: a new key (once), or whose it is.
 """
@@ -6,15 +6,18 @@ In: a name, or a key somebody showed. Out: a new key (once), or whose it is.
 from __future__ import annotations
 
 import hashlib
+import hmac
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, Table, insert, select, update
+from sqlalchemy import Row, Table, insert, or_, select, update
 from ulid import ULID
 
 from worker.errors import NotFound
 from worker.jobs.audit import UNNAMED, Action
+from worker.jobs.scope import Scope
 from worker.store.audit import note
 from worker.store.session import Database, clock
 from worker.store.tables import ApiKeyRow
@@ -28,6 +31,9 @@ class ApiKey:
     name: str
     created_at: datetime
     revoked_at: datetime | None
+    scopes: frozenset[Scope] = frozenset(Scope)
+    #: from then on it opens nothing; None: it does not end
+    expires_at: datetime | None = None
 
     @property
     def actor(self) -> str:
@@ -39,9 +45,15 @@ class Keys:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def add(self, name: str, key: str, *, actor: str = UNNAMED) -> ApiKey:
+    def add(
+        self, name: str, key: str, *, scopes: Collection[Scope] = tuple(Scope),
+        expires_at: datetime | None = None, actor: str = UNNAMED,
+    ) -> ApiKey:  # fmt: skip
         """Let `key` in from now on, as `name`. Adding the same key again changes nothing."""
-        row = {"id": f"key_{ULID()}", "name": name, "digest": _digest(key), "created_at": clock()}
+        row = {
+            "id": f"key_{ULID()}", "name": name, "digest": _digest(key), "created_at": clock(),
+            "scopes": [scope.value for scope in Scope if scope in scopes], "expires_at": expires_at,
+        }  # fmt: skip
         with self._database.write() as connection:
             known = connection.execute(
                 select(api_keys).where(api_keys.c.digest == row["digest"])
@@ -52,14 +64,22 @@ class Keys:
             return _api_key(connection.execute(insert(api_keys).values(row).returning(api_keys)).one())
 
     def shown(self, key: str) -> ApiKey | None:
-        """The key that somebody showed; None for an unknown or revoked one.
+        """The key that somebody showed; None for one that is unknown, revoked or has come to its end.
 
-        The look-up is by the digest of 256 random bits, so its timing tells nothing about a key.
+        The look-up is by the digest of 256 random bits, so its timing tells nothing about a key; the digest
+        that was found is compared once more, in constant time, so that no collation or index decides.
         """
-        query = select(api_keys).where(api_keys.c.digest == _digest(key), api_keys.c.revoked_at.is_(None))
+        digest = _digest(key)
+        query = (
+            select(api_keys)
+            .where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
+            .where(or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > clock()))
+        )
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
-        return None if row is None else _api_key(row)
+        if row is None or not hmac.compare_digest(row.digest, digest):
+            return None
+        return _api_key(row)
 
     def all(self) -> list[ApiKey]:
         query = select(api_keys).order_by(api_keys.c.created_at)
@@ -76,7 +96,10 @@ class Keys:
 
 
 def _api_key(row: Row[Any]) -> ApiKey:
-    return ApiKey(id=row.id, name=row.name, created_at=row.created_at, revoked_at=row.revoked_at)
+    return ApiKey(
+        id=row.id, name=row.name, created_at=row.created_at, revoked_at=row.revoked_at,
+        scopes=frozenset(map(Scope, row.scopes)), expires_at=row.expires_at,
+    )  # fmt: skip
 
 
 def _digest(key: str) -> str:

@@ -14,28 +14,32 @@ from typing import Any, Final, cast
 from sqlalchemy import Connection, Row, Select, Table, case, func, insert, or_, select, update
 from ulid import ULID
 
-from worker.errors import LeaseLost, NotFound, UnknownEndpoint
+from worker.errors import EndpointGone, LeaseLost, NotFound, UnknownEndpoint
 from worker.jobs.audit import COURIER, UNNAMED, Action
 from worker.jobs.event import (
+    ANSWER_KEPT,
     EVENT_OF,
     Delivery,
     DeliveryStatus,
     EndpointStatus,
     EventType,
     Outcome,
+    body_of_test,
     event_body,
 )
 from worker.jobs.job import Job
 from worker.jobs.reading import Reading
 from worker.store.audit import entry, note, note_all
 from worker.store.endpoints import endpoint_of, endpoints
+from worker.store.sealing import Seal
 from worker.store.session import Database, clock
-from worker.store.tables import DeliveryRow, stands
+from worker.store.tables import DeliveryAttemptRow, DeliveryRow, stands
 
 #: attempts in flight to one endpoint, so that a slow receiver does not hold up the others; one over HL7
 IN_FLIGHT_PER_ENDPOINT = 4
 
 deliveries = cast("Table", DeliveryRow.__table__)
+attempts = cast("Table", DeliveryAttemptRow.__table__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,10 @@ class DeliveryState:
     delivered_at: datetime | None
     http_status: int | None
     reason: str | None
+    #: None: a test event
+    job_id: str | None
+    endpoint_id: str
+    created_at: datetime
 
 
 def check_endpoints(connection: Connection, named: Sequence[str] | None) -> None:
@@ -84,6 +92,7 @@ def tell(connection: Connection, job: Job, reading: Reading | None, *, public_ur
 _LIVE: Final = select(endpoints, clock().label("now")).where(endpoints.c.status != EndpointStatus.GONE)
 _WEBHOOKS: Final = _LIVE.where(endpoints.c.url.startswith("http"))
 _DELIVER: Final = insert(deliveries)
+_ATTEMPTED: Final = insert(attempts).values(at=clock())
 
 
 def _subscribers(named: Sequence[str] | None) -> Select[Any]:
@@ -94,8 +103,34 @@ def _subscribers(named: Sequence[str] | None) -> Select[Any]:
 
 
 class Outbox:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, seal: Seal | None = None) -> None:
+        """Without keys to seal it with, nothing of what a receiver answered is kept."""
         self._database = database
+        self._seal = seal
+
+    def test(self, endpoint_id: str, *, actor: str = UNNAMED) -> str:
+        """Write a test event for one endpoint, which goes out as any other; gives its id.
+
+        Raises NotFound, EndpointGone. To a paused endpoint it waits.
+        """
+        with self._database.write() as connection:
+            to = connection.execute(
+                select(endpoints.c.status, clock().label("now")).where(endpoints.c.id == endpoint_id)
+            ).one_or_none()
+            if to is None:
+                raise NotFound
+            if to.status == EndpointStatus.GONE:
+                raise EndpointGone
+            row = {
+                "id": f"msg_{ULID()}", "job_id": None, "endpoint_id": endpoint_id,
+                "event_type": EventType.ENDPOINT_TEST, "body": body_of_test(endpoint_id, at=to.now),
+                "status": DeliveryStatus.PENDING, "attempt": 0, "next_at": to.now, "created_at": to.now,
+            }  # fmt: skip
+            connection.execute(_DELIVER, row)
+            note(
+                connection, Action.ENDPOINT_TESTED, actor=actor, subject_id=endpoint_id, delivery_id=row["id"]
+            )
+            return str(row["id"])
 
     def due(self, *, limit: int = 500, endpoint_id: str = "") -> list[str]:
         """Ids of deliveries that may be claimed now, the longest due first; of one endpoint, if named."""
@@ -141,10 +176,19 @@ class Outbox:
             ).one_or_none()
             if row is None:
                 raise LeaseLost
+            connection.execute(_ATTEMPTED, self._attempt_row(delivery, outcome))
             if outcome.status is DeliveryStatus.GONE:
                 gone = update(endpoints).where(endpoints.c.id == delivery.endpoint.id)
                 connection.execute(gone.values(status=EndpointStatus.GONE))
             _note_outcome(connection, delivery, outcome)
+
+    def _attempt_row(self, delivery: Delivery, outcome: Outcome) -> dict[str, Any]:
+        answer = outcome.answer[:ANSWER_KEPT]
+        return {
+            "id": f"try_{ULID()}", "delivery_id": delivery.id, "attempt": delivery.attempt,
+            "status": outcome.status, "http_status": outcome.http_status, "reason": outcome.reason or None,
+            "sealed_answer": self._seal.close(answer) if self._seal and answer else None,
+        }  # fmt: skip
 
     def replay(self, delivery_id: str, *, actor: str = UNNAMED) -> None:
         """Send again, under the same id, from the first attempt. Raises NotFound."""
@@ -159,6 +203,20 @@ class Outbox:
                 return self._replay(connection, failed & (deliveries.c.created_at >= since), actor)
             except NotFound:
                 return 0
+
+    def replay_range(
+        self, *, since: datetime, until: datetime, statuses: Sequence[DeliveryStatus],
+        endpoint_id: str = "", limit: int = 1000, actor: str = UNNAMED,
+    ) -> int:  # fmt: skip
+        """Send again what was created from `since` to before `until`, the oldest `limit`; gives how many."""
+        which = select(deliveries.c.id).where(deliveries.c.status.in_(statuses))
+        which = which.where(deliveries.c.created_at >= since, deliveries.c.created_at < until)
+        if endpoint_id:
+            which = which.where(deliveries.c.endpoint_id == endpoint_id)
+        which = which.order_by(deliveries.c.created_at, deliveries.c.id).limit(limit)
+        with self._database.write() as connection:
+            ids = connection.execute(which).scalars().all()
+            return self._replay(connection, deliveries.c.id.in_(ids), actor) if ids else 0
 
     def _replay(self, connection: Connection, which: Any, actor: str) -> int:
         again = update(deliveries).where(which).values(
@@ -177,10 +235,17 @@ class Outbox:
         connection.execute(revived.values(status=EndpointStatus.ACTIVE))
         return len(rows)
 
+    def forget(self, *, days: float) -> int:
+        """Empty what receivers answered longer than `days` ago; gives how many. The attempts stay known."""
+        old = update(attempts).where(attempts.c.at < clock(-days * 86_400))
+        with self._database.patiently() as connection:
+            kept = attempts.c.sealed_answer.is_not(None)
+            return connection.execute(old.where(kept).values(sealed_answer=None)).rowcount
+
     def of_job(self, job_id: str) -> list[DeliveryState]:
-        query = select(deliveries, endpoints.c.name).join(endpoints).where(deliveries.c.job_id == job_id)
+        query = states().where(deliveries.c.job_id == job_id)
         with self._database.read() as connection:
-            return [_state(row) for row in connection.execute(query.order_by(deliveries.c.created_at))]
+            return [state_of(row) for row in connection.execute(query.order_by(deliveries.c.created_at))]
 
     def counts(self) -> dict[str, int]:
         """`due` now, `failing` (tried at least once, still pending), `exhausted`."""
@@ -223,9 +288,15 @@ def _claimable() -> tuple[Any, ...]:
     )
 
 
-def _state(row: Row[Any]) -> DeliveryState:
+def states() -> Select[Any]:
+    """Rows for `state_of`: everything but the body."""
+    columns = [column for column in deliveries.c if column.name not in {"body", "lease_until"}]
+    return select(*columns, endpoints.c.name).join(endpoints)
+
+
+def state_of(row: Row[Any]) -> DeliveryState:
     return DeliveryState(
         id=row.id, endpoint=row.name, event_type=EventType(row.event_type), status=DeliveryStatus(row.status),
         attempt=row.attempt, next_at=row.next_at, delivered_at=row.delivered_at, http_status=row.http_status,
-        reason=row.reason,
+        reason=row.reason, job_id=row.job_id, endpoint_id=row.endpoint_id, created_at=row.created_at,
     )  # fmt: skip

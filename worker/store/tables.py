@@ -1,10 +1,10 @@
 """The tables. Their history is in `migrations/`; a test holds the two together.
 
-Only ids and enumerated words are indexed. Text of a case stands in `jobs.request` and `readings`, and
-nowhere else; `deliveries.body` has it only for endpoints that ask for the full payload. What a hospital's
-system sent, and who the patient is, stands sealed (`worker.store.sealing`) in `messages.sealed`,
-`cases.sealed` and `audit.sealed`; accession numbers and slide ids are plain, because they are what is looked
-for.
+Only ids and enumerated words are indexed. Text of a case stands in `jobs.request`, `readings` and `reviews`,
+and nowhere else; `deliveries.body` has it only for endpoints that ask for the full payload. What a hospital's
+system sent, what a receiver answered, and who the patient is, stands sealed (`worker.store.sealing`) in
+`messages.sealed`, `delivery_attempts.sealed_answer`, `cases.sealed` and `audit.sealed`; accession numbers and
+slide ids are plain, because they are what is looked for.
 """
 
 from __future__ import annotations
@@ -55,12 +55,18 @@ class JobRow(Base):
         # The order of claiming; as long as this index serves it, a claim costs the same at any depth.
         _partial_index("ix_jobs_claim", "level", "due_order", "created_at", where="status = 'queued'"),
         _partial_index("ix_jobs_lease", "lease_until", where="status = 'running'"),
+        # The two orders of lists. Nothing after `status` ever changes: whoever turns pages loses no row.
+        Index("ix_jobs_newest", "status", "asked_level", "created_at", "id"),
+        Index("ix_jobs_worklist", "status", "asked_level", "due_order", "created_at", "id"),
+        _partial_index("ix_jobs_correlation", "correlation_id", where="correlation_id IS NOT NULL"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     status: Mapped[str]
     #: 0 STAT, 1 urgent, 2 routine; a routine row that waited too long is lifted to 1
     level: Mapped[int] = mapped_column(SmallInteger)
+    #: the same as it was asked for; never lifted
+    asked_level: Mapped[int] = mapped_column(SmallInteger, server_default="2")
     #: when the answer is wanted, or the far end of time
     due_order: Mapped[datetime]
     created_at: Mapped[datetime]
@@ -72,6 +78,10 @@ class JobRow(Base):
     cancel_requested: Mapped[bool]
     submitter: Mapped[str]
     idempotency_key: Mapped[str | None]
+    #: the asker's own id, as in the request
+    correlation_id: Mapped[str | None]
+    #: the job whose request this one asks again
+    rerun_of: Mapped[str | None]
     request: Mapped[dict[str, Any]]
     request_digest: Mapped[str]
     finished_at: Mapped[datetime | None]
@@ -118,10 +128,12 @@ class DeliveryRow(Base):
         UniqueConstraint("job_id", "endpoint_id", "event_type"),
         _partial_index("ix_deliveries_due", "next_at", where="status = 'pending'"),
         Index("ix_deliveries_endpoint", "endpoint_id", "lease_until"),
+        Index("ix_deliveries_newest", "status", "created_at", "id"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    #: none: a test event
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id"))
     event_type: Mapped[str]
     body: Mapped[bytes] = mapped_column(LargeBinary)
@@ -135,6 +147,45 @@ class DeliveryRow(Base):
     reason: Mapped[str | None]
 
 
+class DeliveryAttemptRow(Base):
+    """One attempt to deliver, once it is known what came of it."""
+
+    __tablename__ = "delivery_attempts"
+    __table_args__ = (Index("ix_delivery_attempts", "delivery_id", "at", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"))
+    #: from 1; begins again with a replay
+    attempt: Mapped[int] = mapped_column(SmallInteger)
+    at: Mapped[datetime]
+    #: what the delivery was after it
+    status: Mapped[str]
+    http_status: Mapped[int | None]
+    reason: Mapped[str | None]
+    #: the first kilobyte of what the receiver answered; none without keys to seal it with
+    sealed_answer: Mapped[bytes | None] = mapped_column(LargeBinary)
+
+
+class ReviewRow(Base):
+    """What a person says about a reading. Rows are added and never changed; triggers refuse it."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        UniqueConstraint("reviewer", "idempotency_key"),
+        Index("ix_reviews_job", "job_id", "created_at", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    created_at: Mapped[datetime]
+    #: as the audit names whoever it was
+    reviewer: Mapped[str]
+    idempotency_key: Mapped[str | None]
+    verdict: Mapped[str]
+    comment: Mapped[str]
+    corrected_answer: Mapped[str | None]
+
+
 class ApiKeyRow(Base):
     __tablename__ = "api_keys"
 
@@ -142,7 +193,10 @@ class ApiKeyRow(Base):
     name: Mapped[str]
     #: sha256 of the key; the key itself is shown once and kept nowhere
     digest: Mapped[str] = mapped_column(unique=True)
+    #: words of `worker.jobs.scope.Scope`
+    scopes: Mapped[list[str]] = mapped_column(server_default="[]")
     created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
 
@@ -187,6 +241,8 @@ class CaseRow(Base):
         UniqueConstraint("domain", "accession", "slide"),
         Index("ix_cases_patient", "patient_digest"),
         Index("ix_cases_series", "series_uid"),
+        Index("ix_cases_accession", "accession", "slide"),
+        Index("ix_cases_slide", "slide"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -19,7 +19,7 @@ from worker.jobs.audit import END_OF, START, Action, Head, digest_of
 from worker.jobs.event import DeliveryStatus
 from worker.jobs.job import TERMINAL
 from worker.store.audit import Audit, audit, count_unchained, heads, plain_columns
-from worker.store.jobs import jobs
+from worker.store.job_rows import jobs
 from worker.store.outbox import deliveries
 from worker.store.session import Database
 
@@ -173,7 +173,7 @@ _CHECKS: Final[tuple[tuple[Select[Any], str], ...]] = (
     ),
     (
         select(deliveries.c.id)
-        .where(deliveries.c.status == DeliveryStatus.DELIVERED)
+        .where(deliveries.c.status == DeliveryStatus.DELIVERED, deliveries.c.job_id.is_not(None))
         .where(_no_row(audit.c.job_id == deliveries.c.job_id, audit.c.delivery_id == deliveries.c.id,
                        audit.c.action == Action.DELIVERED))
         .order_by(deliveries.c.id),

@@ -8,49 +8,14 @@ import pytest
 from fastapi.testclient import TestClient
 
 from integrations.http_api.app import create_app
-from integrations.http_api.state import Api
 from tests.builders import a_reading
+from tests.integration.http_api.conftest import BODY, KEY
 from worker.errors import BrokerUnavailable, StoreUnavailable
 from worker.jobs.event import Payload
-from worker.store import schema
 from worker.store.audit import Audit
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
-from worker.store.keys import Keys
-from worker.store.outbox import Outbox
 from worker.store.session import Database
-
-KEY = "pl_test"
-BODY = {"images": [{"reference": "upload:sha256-" + "0" * 64}], "question": "Which stain is shown?"}
-
-
-@pytest.fixture
-def rings():
-    return []
-
-
-@pytest.fixture
-def api(database, tmp_path, rings):
-    keys = Keys(database)
-    keys.add("lab", KEY)
-    return Api(
-        jobs=Jobs(database, public_url="https://pathlane.example"),
-        outbox=Outbox(database),
-        keys=keys,
-        uploads_dir=tmp_path / "uploads",
-        max_upload_bytes=1000,
-        reserve_bytes=0,
-        max_body_bytes=10_000,
-        ring=lambda: bool(rings.append("ring")) or True,
-        checks={"database": lambda: schema.check(database)},
-        workers=lambda: 0,
-    )
-
-
-@pytest.fixture
-def client(api):
-    with TestClient(create_app(api), headers={"authorization": f"Bearer {KEY}"}) as client:
-        yield client
 
 
 def problem(response, status, code):
@@ -71,7 +36,7 @@ def test_a_submitted_job_is_stored_rung_for_and_can_be_fetched(client, api, ring
         {"site": "A"},
         None,
     )
-    assert api.jobs.get(job["id"]).submitter == "lab"
+    assert api.stores.jobs.get(job["id"]).submitter == "lab"
     assert rings == ["ring"]
     assert client.get(f"/v1/jobs/{job['id']}").json() == job
 
@@ -79,7 +44,7 @@ def test_a_submitted_job_is_stored_rung_for_and_can_be_fetched(client, api, ring
 def test_a_finished_job_shows_its_reading_and_deliveries(client, api, database):
     Endpoints(database).add("lis", "https://lis.example", secret="whsec_x", payload=Payload.THIN)
     job_id = client.post("/v1/jobs", json=BODY).json()["id"]
-    api.jobs.finish(api.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
+    api.stores.jobs.finish(api.stores.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
     job = client.get(f"/v1/jobs/{job_id}").json()
     assert job["reading"]["outcome"] == "answered"
     assert (job["reading"]["answer"], job["reading"]["choice"]) == ("B. DAB", "B")
@@ -183,7 +148,7 @@ def test_a_broker_that_is_down_does_not_lose_or_refuse_a_job(database, api):
     deaf = dataclasses.replace(api, ring=lambda: False)
     with TestClient(create_app(deaf), headers={"authorization": f"Bearer {KEY}"}) as client:
         job_id = client.post("/v1/jobs", json=BODY).json()["id"]
-    assert api.jobs.get(job_id).status == "queued"
+    assert api.stores.jobs.get(job_id).status == "queued"
 
 
 def test_the_description_names_every_field_of_a_request(client):
@@ -196,14 +161,14 @@ def said(database):
 
 
 def test_who_asked_cancelled_and_read_is_written_down_with_the_key(client, api, database):
-    me = f"key:lab:{api.keys.all()[0].id}"
+    me = f"key:lab:{api.stores.keys.all()[0].id}"
     read, taken_back = (client.post("/v1/jobs", json=BODY).json()["id"] for _ in range(2))
     client.post(f"/v1/jobs/{taken_back}/cancel")
     client.get(f"/v1/jobs/{read}")
     assert said(database)[1:] == [("submitted", me), ("submitted", me), ("cancelled", me)], (
         "nothing to read yet"
     )
-    api.jobs.finish(api.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
+    api.stores.jobs.finish(api.stores.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
     client.get(f"/v1/jobs/{read}")
     client.post(f"/v1/jobs/{read}/cancel")
     assert said(database)[-2:] == [("read", me)] * 2, "a cancellation too late answers with the reading"
@@ -211,14 +176,14 @@ def test_who_asked_cancelled_and_read_is_written_down_with_the_key(client, api, 
 
 def test_the_same_request_again_reads_its_answer(client, api, database):
     client.post("/v1/jobs", json=BODY, headers={"Idempotency-Key": "k"})
-    api.jobs.finish(api.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
+    api.stores.jobs.finish(api.stores.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
     assert client.post("/v1/jobs", json=BODY, headers={"Idempotency-Key": "k"}).json()["reading"]
     assert [action for action, _ in said(database)][-1] == "read"
 
 
 def test_a_reading_is_not_handed_out_unless_that_can_be_written_down(client, api, database):
     job_id = client.post("/v1/jobs", json=BODY).json()["id"]
-    api.jobs.finish(api.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
+    api.stores.jobs.finish(api.stores.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
 
     class ReadOnly(Database):
         def write(self):
@@ -226,7 +191,8 @@ def test_a_reading_is_not_handed_out_unless_that_can_be_written_down(client, api
 
     url = database.engine.url.render_as_string(hide_password=False)
     standby = ReadOnly(url)
-    with TestClient(create_app(dataclasses.replace(api, jobs=Jobs(standby)))) as asking:
+    stores = dataclasses.replace(api.stores, jobs=Jobs(standby))
+    with TestClient(create_app(dataclasses.replace(api, stores=stores))) as asking:
         response = asking.get(f"/v1/jobs/{job_id}", headers={"authorization": f"Bearer {KEY}"})
     standby.close()
     problem(response, 503, "store_unavailable")

@@ -15,7 +15,8 @@ from integrations.cli import main
 from integrations.http_api.__main__ import api_of
 from integrations.http_api.app import create_app
 from tests.builders import a_request
-from tests.integration.http_api.test_api import BODY, KEY, problem
+from tests.integration.http_api.conftest import BODY, KEY
+from tests.integration.http_api.test_api import problem
 from worker.app import app, connect
 from worker.settings import read_settings
 from worker.store.jobs import Jobs
@@ -48,7 +49,7 @@ def gateway(monkeypatch, tmp_path):
     yield start
     for client, api in clients:
         client.close()
-        api.jobs._database.close()
+        api.stores.jobs._database.close()
     app.close()
 
 

@@ -11,9 +11,11 @@ from worker.jobs.request import Priority
 from worker.store.backlog import Backlog
 from worker.store.backlog import jobs as table
 from worker.store.intake import Arrival, Intake, Taken
-from worker.store.jobs import Jobs, job_row
+from worker.store.job_rows import job_row
+from worker.store.jobs import Jobs
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock
+from worker.store.submitting import Submissions
 
 
 class Clock:
@@ -25,7 +27,7 @@ class Clock:
 
 def limited(database, limit, now=None):
     jobs = Jobs(database, queue_limit=limit)
-    jobs._backlog = Backlog(limit, now=now or Clock())
+    jobs._submissions = Submissions(database, Backlog(limit, now=now or Clock()))
     return jobs
 
 

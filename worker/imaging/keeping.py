@@ -1,0 +1,42 @@
+"""Keeping: the exact pictures a model was shown, for whoever looks at its reading later.
+
+In: patches. Out: PNG files under the digests of their pixels (`worker.uploads.patch_path`). A picture that
+cannot be kept is done without: a reading is worth more than its illustration.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from worker import log, uploads
+from worker.errors import PathlaneError
+from worker.imaging.source import Patch
+from worker.settings import ImagingSettings
+
+#: zlib's fastest: a worker must not be kept from its next case
+COMPRESS_LEVEL = 1
+
+logger = log.get(__name__)
+
+
+def keep_patches(patches: Sequence[Patch], *, settings: ImagingSettings) -> None:
+    """Never raises."""
+    for patch in patches:
+        try:
+            _keep(patch, settings)
+        except PathlaneError as error:
+            logger.warning("patch.not_kept", code=error.code)
+        except Exception as error:  # noqa: BLE001  # whatever it is, the reading goes on
+            logger.warning("patch.not_kept", **log.kind_and_place(error))
+
+
+def _keep(patch: Patch, settings: ImagingSettings) -> None:
+    digest = patch.record.pixels_digest
+    if uploads.patch_path(settings.uploads_dir, digest).exists():
+        return
+    png = io.BytesIO()
+    patch.pixels.save(png, "PNG", compress_level=COMPRESS_LEVEL)
+    uploads.keep_patch(
+        settings.uploads_dir, digest, png.getvalue(), reserve_bytes=settings.uploads_reserve_bytes
+    )
