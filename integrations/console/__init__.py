@@ -1,1 +1,1 @@
-"""The console: the pages people look at. Files and the headers they are sent with; what they show comes from the API."""
+"""The console: the pages people look at, as files. What they show comes from the API."""

@@ -1,7 +1,8 @@
 """Files: the console's pages, styles and scripts, as they are sent.
 
-In: the folder `static`. Out: bytes with their type and tag. All of them have one version, the digest of everything
-there, which stands in their addresses: a page never gets scripts of another version, and they may be kept for ever.
+In: the folder `static`. Out: bytes with their type and tag. All of them have one version, the digest of
+everything there, which stands in their addresses: a page never gets scripts of another version, and they may
+be kept for ever.
 """
 
 from __future__ import annotations

@@ -2,17 +2,18 @@
 // told, and everything needed to trace it. The reading never changes; events bring what does.
 
 import { get, post } from "./api.js";
-import { deliveriesOf } from "./told.js";
 import { el, fill } from "./elements.js";
+import { factList } from "./facts.js";
 import * as keys from "./keys.js";
 import { pictures } from "./pictures.js";
 import { provenance } from "./provenance.js";
 import { reviewing } from "./review.js";
 import { clock, due, span } from "./times.js";
+import { deliveriesOf } from "./told.js";
 import { order, outcomeText, priorityMark, sender, statusMark } from "./words.js";
 
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const DEMONSTRATION_OR_RESEARCH = "Research use only: not for diagnosis. A pathologist must review the image.";
+const RESEARCH = "Research use only: not for diagnosis.";
 const LOOK_AGAIN_MS = 4000;
 
 export function showCase(main, context, id) {
@@ -83,11 +84,11 @@ class Case {
     fill(
       this.#main,
       this.#head(job),
-      el("p.notice", {}, job.reading?.provenance.notice || DEMONSTRATION_OR_RESEARCH),
+      el("p.notice", {}, noticeOf(job.reading)),
       el("div.case", {},
         seen?.element ?? el("section.card.pictures.empty", { "aria-label": "What the model saw" }, el("p", {}, waitingText(job))),
         el("div.text", {}, question(job), job.reading ? reading(job) : ending(job), review?.element)),
-      el("div.below", {}, this.#told, job.reading && provenance(job.reading), about(job)),
+      el("div.below", {}, this.#told, about(job), job.reading && provenance(job.reading)),
     );
     this.#keys({ ...seen?.keys, ...review?.keys });
   }
@@ -132,6 +133,12 @@ class Case {
   #keys(others) {
     keys.onThisPage({ u: [() => this.#context.go("#/"), "Back to the worklist"], ...others });
   }
+}
+
+/** The model's own notice, and always what every reading is. */
+function noticeOf(reading) {
+  const own = reading?.provenance.notice ?? "";
+  return own.includes(RESEARCH) ? own : `${own} ${RESEARCH}`.trim();
 }
 
 function waitingText(job) {
@@ -193,8 +200,4 @@ function about(job) {
     ...Object.entries(job.labels).map(([name, value]) => [name, value]),
   ].filter(Boolean);
   return el("section.card", { "aria-labelledby": "about-title" }, el("h2", { id: "about-title" }, "Where it came from"), factList(facts));
-}
-
-export function factList(facts) {
-  return el("dl.facts", {}, facts.flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
 }

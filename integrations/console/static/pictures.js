@@ -20,7 +20,7 @@ class Pictures {
   constructor(patches) {
     this.#patches = patches;
     this.#strip = el("ol.strip", { "aria-label": "Patches" }, patches.map((patch, number) => el("li", {}, this.#thumbnail(patch, number))));
-    this.element = el("section.pictures", { "aria-label": "What the model saw" }, this.#viewer.element, el("div.under", {}, this.#map, el("div", {}, this.#said, patches.length > 1 && this.#strip)));
+    this.element = el("section.pictures", { "aria-label": "What the model saw" }, this.#viewer.element, el("div.under", {}, el("div", {}, this.#said, patches.length > 1 && this.#strip), this.#map));
     this.#choose(0);
   }
 
@@ -50,8 +50,8 @@ class Pictures {
   #drawMap(patch) {
     const overview = this.#patches.find((one) => one.image === patch.image && one.part === "overview");
     const size = patch.slide_size;
-    this.#map.hidden = !size;
-    if (!size) return fill(this.#map);
+    this.#map.hidden = !size || patch === overview; // the overview says it itself
+    if (this.#map.hidden) return fill(this.#map);
     const [width, height] = overview ? [overview.width, overview.height] : size;
     const base = overview?.url ? svg("image", { href: overview.url, width, height }) : svg("rect", { class: "blank", width, height });
     fill(this.#map, svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": "Where the patches lie on the slide" }, base, this.#boxes(patch.image, width, height)));

@@ -1,6 +1,7 @@
 // Provenance: which model said it, under which licence, how it was run, and from which pixels.
 
 import { el } from "./elements.js";
+import { factList } from "./facts.js";
 
 export function provenance(reading) {
   const { provenance: p } = reading;
@@ -12,7 +13,7 @@ export function provenance(reading) {
   ];
   return el("section.card.provenance", { "aria-labelledby": "provenance-title" },
     el("h2", { id: "provenance-title" }, "Provenance"),
-    el("table.facts", {}, el("tbody", {}, rows.map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value))))),
+    factList(rows, "dl.facts.two"),
     el("h3", {}, "Pixels the model was shown"),
     el("div.wide", { tabindex: "0", role: "region", "aria-label": "Pixels the model was shown" }, patchTable(p.patches)));
 }
