@@ -25,7 +25,7 @@ const by = (id) => document.getElementById(id);
 const live = new Live();
 let session = null;
 let end = () => {};
-let shown = "";
+let shown = null;
 
 const context = {
   live,
@@ -59,7 +59,7 @@ function signIn(why = "") {
   session = null;
   by("pages").hidden = by("who").hidden = true;
   page("Sign in", "sign-in");
-  end = showSignIn(by("main"), why, (opened) => {
+  showSignIn(by("main"), why, (opened) => {
     session = opened;
     signedIn();
   });
@@ -77,7 +77,7 @@ function route() {
   const found = ROUTES.map(([pattern, ...rest]) => [pattern.exec(location.hash), ...rest]).find(([match]) => match);
   if (!found) return context.go("#/");
   const [match, name, title, show] = found;
-  const isFirst = shown === "";
+  const isFirst = shown === null;
   shown = location.hash;
   page(title, name);
   end = show(by("main"), context, match[1]) ?? (() => {});
@@ -87,7 +87,7 @@ function route() {
 function page(title, name) {
   end();
   end = () => {};
-  if (name === "sign-in") shown = "";
+  if (name === "sign-in") shown = null;
   keys.onThisPage({});
   document.title = `${title} · Pathlane`;
   document.body.dataset.page = name;

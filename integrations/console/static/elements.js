@@ -35,7 +35,7 @@ export function say(element, text) {
 function filled(made, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "on") for (const [event, f] of Object.entries(value)) made.addEventListener(event, f);
-    else if (isThere(value)) put(made, name, value);
+    else if (value !== null && value !== undefined && value !== false) put(made, name, value);
   }
   made.append(...children.flat().filter(isThere).map(node));
   return made;

@@ -64,7 +64,8 @@ export class Rows {
   }
 
   draw() {
-    const [from, to] = this.#range(AROUND);
+    const height = this.#height; // asked once, before anything changes: each question costs a layout
+    const [from, to] = this.#range(AROUND, height);
     const wanted = this.#items.slice(from, to);
     const ids = new Set(wanted.map((item) => item.id));
     const focused = document.activeElement?.closest?.("tr")?.dataset.id;
@@ -77,7 +78,7 @@ export class Rows {
       if (last.nextElementSibling !== row) last.after(row);
       last = row;
     }
-    this.#space(from, this.#items.length - from - wanted.length);
+    this.#space(from * height, (this.#items.length - from - wanted.length) * height);
     if (focused && !document.activeElement?.closest("tr")) this.#drawn.get(focused)?.querySelector("a")?.focus({ preventScroll: true });
     this.seen?.(to);
   }
@@ -100,9 +101,9 @@ export class Rows {
   };
 
   #space(above, below) {
-    for (const [row, count] of [[this.#before, above], [this.#after, below]]) {
-      row.style.height = `${count * this.#height}px`;
-      row.hidden = count === 0;
+    for (const [row, height] of [[this.#before, above], [this.#after, below]]) {
+      row.style.height = `${height}px`;
+      row.hidden = height === 0;
     }
   }
 
@@ -115,9 +116,9 @@ export class Rows {
     return this.#body.getBoundingClientRect().top + scrollY;
   }
 
-  #range(around) {
-    const from = Math.floor((scrollY - this.#top) / this.#height) - around;
-    const count = Math.ceil(innerHeight / this.#height) + 2 * around;
+  #range(around, height = this.#height) {
+    const from = Math.floor((scrollY - this.#top) / height) - around;
+    const count = Math.ceil(innerHeight / height) + 2 * around;
     return [Math.max(0, from), Math.max(0, Math.min(this.#items.length, from + count))];
   }
 

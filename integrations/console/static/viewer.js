@@ -25,6 +25,7 @@ export class Viewer {
   show(picture, over = []) {
     this.#size = { width: picture.width, height: picture.height };
     this.svg.setAttribute("aria-label", picture.text);
+    this.svg.setAttribute("role", over.length ? "group" : "img"); // boxes can be pressed, parts of a picture cannot
     const shown = picture.url
       ? svg("image", { href: picture.url, width: picture.width, height: picture.height })
       : svg("rect", { class: "blank", width: picture.width, height: picture.height });
