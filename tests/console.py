@@ -20,8 +20,8 @@ from PIL import Image, ImageDraw
 
 from tests.builders import a_question, a_reading, a_request, an_order
 from worker import uploads
-from worker.jobs.order import Channel
 from worker.jobs.event import DeliveryStatus, Outcome
+from worker.jobs.order import Channel
 from worker.jobs.reading import PatchRecord
 from worker.store import schema
 from worker.store.deliveries import Deliveries
@@ -69,7 +69,8 @@ class Gateway:
             )
         end = time.monotonic() + 120
         while not self._answers():
-            assert time.monotonic() < end and self._process.poll() is None, self._log.read_text()
+            assert time.monotonic() < end, self._log.read_text()
+            assert self._process.poll() is None, self._log.read_text()
             time.sleep(0.2)
         return self
 
@@ -124,7 +125,13 @@ class Gateway:
         rgb.save(png, "PNG")
         uploads.keep_patch(self.uploads, digest, png.getvalue())
         record = a_reading().provenance.patches[0]
-        usual = {"pixels_digest": digest, "width": rgb.width, "height": rgb.height, "region": None, "steps": ()}
+        usual = {
+            "pixels_digest": digest,
+            "width": rgb.width,
+            "height": rgb.height,
+            "region": None,
+            "steps": (),
+        }
         return replace(record, **usual | fields)
 
     def slide(self) -> dict:
@@ -145,7 +152,10 @@ class Gateway:
             for delivery_id in self.outbox.due():
                 delivery = self.outbox.claim(delivery_id, lease_seconds=60)
                 self.outbox.record(
-                    delivery, Outcome(status=DeliveryStatus.EXHAUSTED, http_status=status, reason="http_500", answer=answer)
+                    delivery,
+                    Outcome(
+                        status=DeliveryStatus.EXHAUSTED, http_status=status, reason="http_500", answer=answer
+                    ),
                 )
 
         return fail

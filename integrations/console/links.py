@@ -1,7 +1,7 @@
 """Links: an address that opens the console once, so that nobody has to type a key.
 
-In: a key's id, and the gateway's address. Out: the address. What signs in stands behind the `#`, which browsers
-send to no server, so that no log holds it.
+In: a key's id, and the gateway's address. Out: the address. What signs in stands behind the `#`, which
+browsers send to no server, so that no log holds it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Access: who is asking, and whether they may.
 
 In: the `Authorization` header, or the console's cookie. Out: a Caller; or NotAllowed (401), ScopeMissing
-(403), RateLimited (429). A browser sends cookies by itself, so a cookie alone changes nothing: the request must
-also say that it comes from the console's own page.
+(403), RateLimited (429). A browser sends cookies by itself, so a cookie alone changes nothing: the request
+must also say that it comes from the console's own page.
 """
 
 from __future__ import annotations

@@ -53,12 +53,18 @@ def house(gateway):
     """Jobs of every kind, in one store: a slide with its reading, one that failed, some that wait."""
     told = gateway.failing_endpoint(answer=b"the receiver's words")
     jobs = {"slide": gateway.submit(question="What is it?", options=list(STAINS), priority="stat")}
-    gateway.read(jobs["slide"], **gateway.slide(), answer="B. Immunohistochemistry with DAB", reasoning="Brown.")
+    gateway.read(
+        jobs["slide"], **gateway.slide(), answer="B. Immunohistochemistry with DAB", reasoning="Brown."
+    )
     jobs["cut"] = gateway.submit(question="Is it cut?")
-    gateway.read(jobs["cut"], outcome=ReadingOutcome.TRUNCATED, answer="", choice=None, raw_text="<think>on and on")
+    gateway.read(
+        jobs["cut"], outcome=ReadingOutcome.TRUNCATED, answer="", choice=None, raw_text="<think>on and on"
+    )
     told()
     jobs["ordered"] = gateway.order("console")
-    jobs["urgent"] = gateway.submit(question="Is it urgent?", priority="urgent", due_at="2031-01-01T00:00:00Z")
+    jobs["urgent"] = gateway.submit(
+        question="Is it urgent?", priority="urgent", due_at="2031-01-01T00:00:00Z"
+    )
     return jobs
 
 
@@ -420,7 +426,9 @@ def test_ten_thousand_jobs_turn_their_pages_and_few_rows_are_in_the_document(chr
                 break
         assert page.inner_text(".foot") == "10000 jobs"
         assert most < 100
-        shown = page.evaluate("scrollTo(0, document.body.scrollHeight), [...document.querySelectorAll('tr[data-id]')].length")
+        shown = page.evaluate(
+            "scrollTo(0, document.body.scrollHeight), [...document.querySelectorAll('tr[data-id]')].length"
+        )
         assert shown < 100
         assert work_of_a_frame(page) < 40  # ms of processor time, whatever else the machine does
         assert window.problems == []
@@ -435,7 +443,9 @@ def work_of_a_frame(page):
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
 
     def worked():
-        return {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
+        return {one["name"]: one["value"] for one in session.send("Performance.getMetrics")["metrics"]}[
+            "TaskDuration"
+        ]
 
     before = worked()
     frames = page.evaluate("""async () => {
@@ -471,7 +481,11 @@ def test_a_hundred_open_consoles_hear_of_a_job(gateway):
             assert stream.status_code == 200
             ready.release()
             async for line in stream.aiter_lines():
-                if line.startswith("data: {") and '"submitted"' in line and json.loads(line[6:])["id"] == wanted["id"]:
+                if (
+                    line.startswith("data: {")
+                    and '"submitted"' in line
+                    and json.loads(line[6:])["id"] == wanted["id"]
+                ):
                     heard.append(1)
                     return
 

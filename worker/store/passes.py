@@ -1,4 +1,4 @@
-"""Passes: who is signed in to the console. A link opens once and becomes a session, which stands for an API key.
+"""Passes: who is signed in to the console. A link opens once and becomes a session; that stands for a key.
 
 In: keys, and random words that the caller makes. Out: the key a session stands for, as long as both are good.
 Only digests are kept, so that nobody who reads the table is signed in.
