@@ -19,6 +19,7 @@ import httpx
 from PIL import Image, ImageDraw
 
 from tests.builders import a_question, a_reading, a_request, an_order
+from tests.conftest import ROOT
 from worker import uploads
 from worker.jobs.event import DeliveryStatus, Outcome
 from worker.jobs.order import Channel
@@ -65,7 +66,7 @@ class Gateway:
     def start(self) -> Gateway:
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "integrations.http_api"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "integrations.http_api"], env=self._environment, cwd=ROOT, stdout=log, stderr=log
             )
         end = time.monotonic() + 120
         while not self._answers():

@@ -36,7 +36,7 @@ def main() -> None:
         with stack.running(data, port=0, output=data / "log") as up, browser() as chrome:
             ids = submitted(up, made)
             page = signed_in(chrome, up.console, WIDE, "light")
-            page.wait_for_function("document.querySelectorAll('tr[data-group=ended]').length >= 8")
+            page.locator("tr[data-group=ended]").nth(len(made) - 1).wait_for()
             kept(page, "console-worklist")
             case(page, up.url, ids)
             kept(page, "console-case")

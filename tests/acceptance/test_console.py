@@ -186,7 +186,7 @@ def test_worklist_case_and_review_by_keyboard_alone(window, house, gateway):
     window.press("/")
     page.keyboard.type("S26-console")
     window.press("Enter")
-    page.wait_for_function("document.querySelectorAll('tr[data-group]').length === 1")
+    until(lambda: page.locator("tr[data-group]").count() == 1)
     assert "S26-console" not in page.url
     assert "S26-console" not in page.title()
     window.press("/", "Control+a", "Delete", "Escape", "e")
