@@ -55,7 +55,7 @@ def again(chrome: Any, page: Any, url: str, ids: list[str]) -> None:
     state = page.context.storage_state()
     dark = chrome.new_context(viewport=WIDE, color_scheme="dark", storage_state=state).new_page()
     phone = chrome.new_context(
-        viewport=PHONE, device_scale_factor=2, is_mobile=True, has_touch=True, storage_state=state
+        viewport=PHONE, device_scale_factor=1.5, is_mobile=True, has_touch=True, storage_state=state
     ).new_page()
     for other, name in ((dark, "console-case-dark"), (phone, "console-case-phone")):
         other.set_default_timeout(SECONDS * 1000)
@@ -101,7 +101,7 @@ def kept(page: Any, name: str) -> None:
     """As a palette where that loses nothing to the eye, so that it is small."""
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     file = IMAGES / f"{name}.png"
-    shot.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.FLOYDSTEINBERG).save(
+    shot.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
         file, optimize=True
     )
     print(f"{file.relative_to(ROOT)}  {file.stat().st_size // 1000} kB")

@@ -98,7 +98,7 @@ class Case {
     const isOpen = ["queued", "running"].includes(job.status);
     return el("div.title", {},
       el("div", {},
-        el("h1", {}, order(job) || "Case"),
+        el("h1", {}, ["Case", order(job)].filter(Boolean).join(" ")),
         el("p.state", {}, priorityMark(job.priority), statusMark(job.status, job.cancel_requested && isOpen ? "being taken back" : job.status), el("span", {}, sender(job)), el("time", { datetime: job.created_at }, clock(job.created_at)))),
       (may("submit") || may("operate")) && el("div.actions", {},
         isOpen && !job.cancel_requested && el("button", { type: "button", on: { click: () => this.#cancel() } }, "Take back"),

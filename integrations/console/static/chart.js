@@ -12,8 +12,9 @@ const BASE = HEIGHT - 20;
 const TOP = 10;
 
 /** `times`: instants; `lines`: [{name, kind, values}], a value may be null; `told(value)`: as people read it. */
-export function chart({ title, times, lines, told }) {
-  const most = niceMost(Math.max(1, ...lines.flatMap((line) => line.values.map((value) => value ?? 0))));
+/** `least`: what the top of the chart stands for at least. */
+export function chart({ title, times, lines, told, least = 1 }) {
+  const most = niceMost(Math.max(least, ...lines.flatMap((line) => line.values.map((value) => value ?? 0))));
   const x = scaleOf(times);
   const y = (value) => BASE - (value / most) * (BASE - TOP);
   const shown = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}. ${inWords(lines, told)}` },

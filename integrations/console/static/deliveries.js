@@ -10,7 +10,7 @@ import { statusMark } from "./words.js";
 
 const PAGE = 50;
 const EVERY_MS = 5000;
-const GROUPS = { all: ["All", []], waiting: ["Waiting", ["pending"]], failed: ["Failed", ["exhausted", "gone"]], delivered: ["Delivered", ["delivered"]] };
+const GROUPS = { all: ["All", []], waiting: ["Waiting or failing", ["pending"]], failed: ["Failed", ["exhausted", "gone"]], delivered: ["Delivered", ["delivered"]] };
 
 export function showDeliveries(main, context) {
   if (!context.may("operate")) return void fill(main, el("h1", {}, "Deliveries"), el("p.card", {}, "This key may not see deliveries (scope “operate”)."));

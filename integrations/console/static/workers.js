@@ -54,6 +54,6 @@ function drawCharts(element, { items }) {
   const times = items.map((sample) => sample.at);
   const lines = (what) => Object.entries(PRIORITIES).map(([kind, name]) => ({ kind, name, values: items.map((sample) => sample.queue[kind][what]) }));
   fill(element,
-    chart({ title: "Waiting", times, lines: lines("queued"), told: (count) => String(Math.round(count * 10) / 10) }),
-    chart({ title: "Age of the oldest", times, lines: lines("oldest_seconds"), told: span }));
+    chart({ title: "Waiting", times, lines: lines("queued"), least: 10, told: (count) => String(Math.round(count * 10) / 10) }),
+    chart({ title: "Age of the oldest", times, lines: lines("oldest_seconds"), least: 60, told: span }));
 }
