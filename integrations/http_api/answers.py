@@ -28,12 +28,23 @@ _WHY: Final = {
     507: "No room on the disk just now.",
 }
 
+#: one event of a stream, as its fields are read
+_EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["job", "reset"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+    },
+    "required": ["event", "data"],
+}
+
 EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "Server-sent events.",
         "content": {
             "text/event-stream": {
-                "schema": {"type": "string"},
+                "schema": _EVENT,
                 "example": 'event: job\ndata: {"id": "job_01ARZ3NDEKTSV4RRFFQ69G5FAV", "status": "running", '
                 '"priority": "stat", "attempt": 1, "change": "claimed", "at": "2026-11-24T09:00:00.000Z"}\n'
                 "id: audit_01ARZ3NDEKTSV4RRFFQ69G5FAW\n\n",

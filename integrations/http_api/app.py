@@ -51,6 +51,7 @@ Every request shows an API key (`Authorization: Bearer pl_...`) that has the sco
 def create_app(api: Api) -> FastAPI:
     @asynccontextmanager
     async def life(_: FastAPI) -> AsyncIterator[None]:
+        api.feed.open()
         api.history.start()
         yield
         api.feed.close()
@@ -92,12 +93,11 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _methods(app: FastAPI, path: str) -> Sequence[str]:
-    """Of every route at this path."""
-    found: set[str] = set()
-    for template, methods in app.openapi()["paths"].items():
-        if re.fullmatch(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template)), path):
-            found |= {method.upper() for method in methods}
-    return sorted(found) or ["GET"]
+    """Those of this path itself, or of the first template that it fits."""
+    paths = app.openapi()["paths"]
+    fitting = (paths[one] for one in paths if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", one), path))
+    found: dict[str, Any] = paths.get(path) or next(fitting, {})
+    return sorted(method.upper() for method in found)
 
 
 class BodyLimit:

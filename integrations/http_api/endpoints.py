@@ -31,7 +31,7 @@ router = APIRouter(tags=["endpoints"])
 
 _SCHEMES: Final = "|".join(scheme.replace("+", r"\+") for scheme in SCHEMES)
 #: host names and IPv4; an IPv6 address is given on the command line
-_URL: Final = rf"^({_SCHEMES})://[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?(:[0-9]{{1,4}})?(/[!-~]*)?$"
+_URL: Final = rf"^({_SCHEMES})://[0-9A-Za-z]([0-9A-Za-z.-]*[0-9A-Za-z])?(:[0-9]{{1,5}})?(/[!-~]*)?$"
 _FULL_IS_HTTPS: Final[dict[str, Any]] = {
     "if": {"properties": {"payload": {"const": "full"}}, "required": ["payload"]},
     "then": {"properties": {"url": {"pattern": "^https://"}}},

@@ -136,6 +136,10 @@ class Feed:
         )
         return await self._ask(look)
 
+    def open(self) -> None:
+        """Take listeners, as it does from the beginning: after `close`."""
+        self._is_closed = False
+
     def close(self) -> None:
         """End every stream: the process is about to."""
         self._is_closed = True

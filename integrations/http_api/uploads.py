@@ -14,6 +14,7 @@ from integrations.http_api.access import Submitting
 from integrations.http_api.answers import USUAL, answer, answers
 from integrations.http_api.documents import UploadShown
 from integrations.http_api.state import Parts
+from worker.errors import InvalidRequest
 from worker.uploads import Draft
 
 router = APIRouter(tags=["uploads"])
@@ -25,7 +26,9 @@ router = APIRouter(tags=["uploads"])
     openapi_extra={
         "requestBody": {
             "required": True,
-            "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            "content": {
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}
+            },
         }
     },
 )  # fmt: skip
@@ -35,8 +38,12 @@ async def upload(request: Request, api: Parts, _: Submitting) -> Response:
         Draft, api.uploads_dir, max_bytes=api.max_upload_bytes, reserve_bytes=api.reserve_bytes
     )
     try:
+        size = 0
         async for chunk in request.stream():
+            size += len(chunk)
             await run_in_threadpool(draft.write, chunk)
+        if not size:
+            raise InvalidRequest((("body", "is empty"),))
         return answer({"reference": await run_in_threadpool(draft.keep)}, HTTPStatus.CREATED)
     finally:
         draft.discard()

@@ -34,6 +34,7 @@ SCHEMES = ("file", "upload", "https", "s3", "dicomweb")
 OPTION_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _REFERENCE = re.compile(r"^([a-z][a-z0-9+.-]*):.+$", re.DOTALL)
+_DAY = re.compile(r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 #: PostgreSQL keeps no U+0000 in a text
 PLAIN = r"^[^\x00]*$"
 #: the same, and not of spaces alone: those around it are taken away
@@ -69,7 +70,7 @@ class _Wire(BaseModel):
 
 def _text_only(value: object) -> object:
     """A number is no time, though pydantic would take it for one."""
-    if isinstance(value, str | datetime):
+    if isinstance(value, datetime) or (isinstance(value, str) and _DAY.match(value)):
         return value
     raise ValueError("must be a text: 2026-11-23T18:00:00Z")
 
@@ -233,6 +234,8 @@ def problems_from(
 def _reason(error: Mapping[str, Any]) -> str:
     if error["type"] == "union_tag_invalid":  # pydantic repeats what was sent
         return "is none of those that are allowed"
+    if error["type"] == "string_pattern_mismatch":  # a pattern tells a reader little
+        return "is not of the form that the API's description gives"
     return str(error["msg"]).removeprefix("Value error, ")
 
 

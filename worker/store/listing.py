@@ -251,7 +251,8 @@ def _origins(connection: Connection, rows: Sequence[Row[Any]]) -> dict[str | Non
 def _origin(row: Row[Any]) -> Origin:
     return Origin(
         case_id=row.case_id, domain=row.domain, accession=row.accession, slide=row.slide,
-        protocol=row.protocol, channel=row.channel or "", application=row.application or "", facility=row.facility or "",
+        protocol=row.protocol, channel=row.channel or "", application=row.application or "",
+        facility=row.facility or "",
     )  # fmt: skip
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Table, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from worker.errors import IdempotencyConflict, InputError, InvalidRequest, NotEnded, NotFound, QueueFull
@@ -23,6 +23,9 @@ from worker.store.audit import note
 from worker.store.backlog import Backlog
 from worker.store.job_rows import job_of, job_row, jobs
 from worker.store.session import Database, clock
+from worker.store.tables import AskRow
+
+asks = cast("Table", AskRow.__table__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +76,17 @@ class Submissions:
         """The request of a job that has ended, as a new job. Raises NotFound, NotEnded, and as `take`."""
         with self.database.read() as connection:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
+            of_order = connection.execute(select(asks.c.id).where(asks.c.job_id == job_id)).first()
         if row is None:
             raise NotFound
         earlier = job_of(row)
         if not earlier.status.is_terminal:
             raise NotEnded
         # A time that was due then would refuse the job now.
-        again = earlier.request.model_copy(update={"idempotency_key": idempotency_key, "due_at": None})
-        return self.take(again, who, rerun_of=job_id)
+        changed: dict[str, Any] = {"idempotency_key": idempotency_key, "due_at": None}
+        if of_order is not None:  # results go to a hospital in the light of their order, which asked once
+            changed["endpoints"] = ()
+        return self.take(earlier.request.model_copy(update=changed), who, rerun_of=job_id)
 
     def _take_or_say_why(
         self, connection: Connection, request: JobRequest, who: Submitter
