@@ -66,7 +66,11 @@ class Gateway:
     def start(self) -> Gateway:
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "integrations.http_api"], env=self._environment, cwd=ROOT, stdout=log, stderr=log
+                [sys.executable, "-m", "integrations.http_api"],
+                env=self._environment,
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
             )
         end = time.monotonic() + 120
         while not self._answers():

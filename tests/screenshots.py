@@ -101,9 +101,7 @@ def kept(page: Any, name: str) -> None:
     """As a palette where that loses nothing to the eye, so that it is small."""
     shot = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
     file = IMAGES / f"{name}.png"
-    shot.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-        file, optimize=True
-    )
+    shot.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(file, optimize=True)
     print(f"{file.relative_to(ROOT)}  {file.stat().st_size // 1000} kB")
     assert file.stat().st_size < LARGEST, name
 

@@ -21,7 +21,7 @@ from tests.console import KEY, Gateway, browser, chromium
 from worker.jobs.order import Sender
 from worker.jobs.reading import ReadingOutcome
 
-SECONDS = 60
+SECONDS = 120
 WIDE, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 HOSTILE = (
     '<img src=x onerror="window.ran=1">', "<script>window.ran=1</script>", "javascript:window.ran=1",
@@ -418,13 +418,12 @@ def test_ten_thousand_jobs_turn_their_pages_and_few_rows_are_in_the_document(chr
         window = Window(context, gateway)
         page = window.open("", "tr[data-group]")
         most = 0
-        for _ in range(200):
+        end = time.monotonic() + 3 * SECONDS
+        while page.inner_text(".foot") != "10000 jobs":
+            assert time.monotonic() < end, page.inner_text(".foot")
             page.mouse.wheel(0, 20_000)
             page.wait_for_timeout(100)
             most = max(most, page.locator("tr[data-group]").count())
-            if "10000 jobs" in page.inner_text(".foot") and "more" not in page.inner_text(".foot"):
-                break
-        assert page.inner_text(".foot") == "10000 jobs"
         assert most < 100
         shown = page.evaluate(
             "scrollTo(0, document.body.scrollHeight), [...document.querySelectorAll('tr[data-id]')].length"
