@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "worker": "fleet",
     "gateway": "fleet",
     "listen": "fleet",
+    "console": "console",
     "status": "health",
     "doctor": "health",
     "submit": "jobs",

@@ -19,11 +19,13 @@ from pathlib import Path
 import httpx
 
 from integrations import valkey
+from integrations.console.links import new_link
 from integrations.rules.reading import embedded_rules
 from integrations.supervisor import Program, Supervisor, python
 from worker.settings import embedded_environment, embedded_socket, read_settings
 from worker.store import schema
 from worker.store.keys import Keys
+from worker.store.passes import Passes
 from worker.store.presence import Workers
 from worker.store.sealing import Seal
 from worker.store.session import Database
@@ -33,6 +35,8 @@ READY_SECONDS = 900.0
 #: how much longer than its own grace a worker gets: it gives back what is left, and its libraries end
 LEAVE_SECONDS = 25.0
 WORKER_SILENT_SECONDS = 60.0
+#: name of the API key of an embedded store
+KEY = "up"
 
 
 class NotReady(RuntimeError):
@@ -53,6 +57,8 @@ class InUse(RuntimeError):
 class Stack:
     url: str
     api_key: str
+    #: opens the console once, for ten minutes
+    console: str
     #: host:port of the HL7 listener; empty without it
     hl7: str
     supervisor: Supervisor
@@ -102,9 +108,11 @@ def running(
         _wait(supervisor, lambda: _answers(f"{url}/readyz") and _has_worker(environment), stopped)
         if hl7_port is not None:
             _wait(supervisor, lambda: _listens(host, hl7_port), stopped)
+        (data / "address").write_text(url)
         yield Stack(
-            url=url, api_key=api_key, hl7=f"{host}:{hl7_port}" if hl7_port is not None else "",
-            supervisor=supervisor, environment=environment,
+            url=url, api_key=api_key, console=_console(environment["PATHLANE_DATABASE_URL"], api_key, url),
+            hl7=f"{host}:{hl7_port}" if hl7_port is not None else "", supervisor=supervisor,
+            environment=environment,
         )  # fmt: skip
     finally:
         supervisor.stop()
@@ -156,9 +164,24 @@ def _prepare(database_url: str, data: Path) -> str:
     database = Database(database_url)
     schema.migrate(database)
     key = _keep(data / "api-key", f"pl_{secrets.token_urlsafe(32)}")
-    Keys(database).add("up", key, actor="up")
+    Keys(database).add(KEY, key, actor="up")
     database.close()
     return key
+
+
+def address(data: Path) -> str:
+    """Of the stack that was last started in `data`; empty where none was."""
+    with suppress(FileNotFoundError):
+        return (data / "address").read_text()
+    return ""
+
+
+def _console(database_url: str, api_key: str, url: str) -> str:
+    database = Database(database_url)
+    key = Keys(database).shown(api_key)
+    link = new_link(Passes(database), key.id, url, actor="up") if key is not None else ""
+    database.close()
+    return link
 
 
 def _keep(file: Path, text: str) -> str:

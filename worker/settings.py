@@ -169,6 +169,8 @@ class ApiSettings(_Section):
     """Open streams of events in each gateway process."""
     api_stream_seconds: Annotated[float, Field(ge=1)] = 600
     """How long one stream of events may last, in seconds; then it is asked for anew, and the key checked."""
+    console_hours: Annotated[float, Field(gt=0, le=168)] = 12
+    """How long somebody stays signed in to the console, in hours."""
 
 
 class LisSettings(_Section):

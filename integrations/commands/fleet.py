@@ -57,7 +57,10 @@ def up(*, data: Path, host: str, port: int, lis: bool, hl7_port: int) -> None:
         ) as running:
             orders = f"\nHL7 orders at {running.hl7}" if running.hl7 else ""
             click.echo(
-                f"Pathlane is up at {running.url}\nAPI key: {running.api_key}{orders}\nCtrl-C stops it."
+                f"Pathlane is up at {running.url}\n"
+                f"Console: {running.console}\n"
+                f"  (opens once, within ten minutes; another: pathlane console --data {data})\n"
+                f"API key: {running.api_key}{orders}\nCtrl-C stops it."
             )
             running.supervisor.watch(until=stopped)
             given_up = running.supervisor.given_up

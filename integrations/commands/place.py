@@ -33,6 +33,7 @@ from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.listing import Listing
 from worker.store.outbox import Outbox
+from worker.store.passes import Passes
 from worker.store.presence import Workers
 from worker.store.reviews import Reviews
 from worker.store.sealing import seal_of
@@ -79,6 +80,10 @@ class Place:
     @property
     def keys(self) -> Keys:
         return Keys(self.database)
+
+    @property
+    def passes(self) -> Passes:
+        return Passes(self.database)
 
     @property
     def audit(self) -> Audit:

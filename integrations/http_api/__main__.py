@@ -32,6 +32,7 @@ from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.listing import Listing
 from worker.store.outbox import Outbox
+from worker.store.passes import Passes
 from worker.store.presence import Workers
 from worker.store.reviews import Reviews
 from worker.store.session import Database
@@ -66,6 +67,8 @@ def api_of(settings: Settings) -> Api:
         feed=Feed(stores.changes, listeners=asked.api_listeners),
         history=History(stores.jobs.queue),
         stream_seconds=asked.api_stream_seconds,
+        session_seconds=3600 * asked.console_hours,
+        is_https=settings.delivery.public_url.startswith("https:"),
         new_secret=lambda: Secret.new(secrets.token_bytes).text,
         notified=_fhir(settings, database) if settings.lis.fhir_subscription else None,
     )
@@ -87,6 +90,7 @@ def stores_of(settings: Settings, database: Database) -> Stores:
         deliveries=Deliveries(database, seal),
         endpoints=Endpoints(database),
         keys=Keys(database),
+        passes=Passes(database),
         changes=Changes(database),
         audit=Audit(database),
     )

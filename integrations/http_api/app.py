@@ -15,6 +15,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.utils import get_openapi
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from integrations.console import pages
 from integrations.http_api import (
     deliveries,
     endpoints,
@@ -24,6 +25,7 @@ from integrations.http_api import (
     problems,
     readings,
     reviews,
+    sessions,
     status,
     uploads,
     worklist,
@@ -38,7 +40,7 @@ UPLOADS: Final = "/v1/uploads"
 #: a path that is matched first stands first: /v1/jobs/batch before /v1/jobs/{job_id}
 _ROUTERS: Final = (
     worklist.router, jobs.router, events.router, readings.router, reviews.router, uploads.router,
-    endpoints.router, deliveries.router, status.router, notifications.router,
+    endpoints.router, deliveries.router, status.router, sessions.router, notifications.router,
 )  # fmt: skip
 _ABOUT: Final = """Ask a vision-language reasoner about pathology images. Research use only.
 
@@ -71,7 +73,7 @@ def description() -> dict[str, Any]:
 
 
 def _describe(app: FastAPI) -> None:
-    for router in _ROUTERS:
+    for router in (*_ROUTERS, pages.router):
         app.include_router(router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     problems.install(app, lambda path: _methods(app, path))

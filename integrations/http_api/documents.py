@@ -17,6 +17,7 @@ from worker.jobs.order import Channel
 from worker.jobs.reading import ReadingOutcome
 from worker.jobs.request import PLAIN, Priority, Style
 from worker.jobs.review import Verdict
+from worker.jobs.scope import Scope
 
 JOB: str = "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"
 AT: str = "2026-11-24T09:00:00.000Z"
@@ -340,6 +341,12 @@ class HistoryShown(Shown):
     items: list[SampleShown] = Field(
         description="The oldest first; an hour at most, since this gateway began."
     )
+
+
+class SessionShown(Shown):
+    name: str = Field(description="Of the API key.")
+    scopes: list[Scope]
+    expires_at: Instant
 
 
 class Alive(Shown):

@@ -105,7 +105,7 @@ def get(job_id: JobId, api: Parts, asker: Reading, if_none_match: NoneMatch = No
     deliveries = api.stores.outbox.of_job(job.id)
     reviews = api.stores.reviews.count(job.id)
     tag = _tag(job, deliveries, reviews)
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Authorization, Cookie"}
     if is_known(tag, if_none_match):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     reading = api.stores.jobs.hand_out(job.id, actor=asker.actor)

@@ -69,7 +69,11 @@ async def patch(
         raise NotFound
     record = found.provenance.patches[number]
     tag = f'"{record.pixels_digest}"'
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=31536000, immutable", "Vary": "Authorization"}
+    headers = {
+        "ETag": tag,
+        "Cache-Control": "private, max-age=31536000, immutable",
+        "Vary": "Authorization, Cookie",
+    }
     if is_known(tag, if_none_match):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
     place = patch_path(api.uploads_dir, record.pixels_digest)

@@ -20,6 +20,7 @@ from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.listing import Listing
 from worker.store.outbox import Outbox
+from worker.store.passes import Passes
 from worker.store.presence import Presence
 from worker.store.reviews import Reviews
 
@@ -35,6 +36,7 @@ class Stores:
     deliveries: Deliveries
     endpoints: Endpoints
     keys: Keys
+    passes: Passes
     changes: Changes
     audit: Audit
 
@@ -58,6 +60,10 @@ class Api:
     history: History
     #: how long one stream of events lasts, in seconds
     stream_seconds: float = 600.0
+    #: how long somebody stays signed in to the console
+    session_seconds: float = 12 * 3600.0
+    #: whether people reach it over https: its cookies go over nothing else then
+    is_https: bool = False
     #: a secret of a new endpoint, as Standard Webhooks has them
     new_secret: Callable[[], str] = field(default=lambda: "")
     #: takes one FHIR notification (headers, body); None where no subscription is set up

@@ -54,6 +54,9 @@ class Action(StrEnum):
     ANSWERS_READ = "answers read"  #: somebody was given what a receiver answered
     KEY_ADDED = "key added"
     KEY_REVOKED = "key revoked"
+    LINK_MADE = "sign-in link made"  #: a link that opens the console once, as this key
+    SIGNED_IN = "signed in"  #: somebody opened the console with this key
+    SIGNED_OUT = "signed out"
     ENDPOINT_ADDED = "endpoint added"
     ENDPOINT_ROTATED = "endpoint rotated"  #: it has a new secret
     ENDPOINT_PAUSED = "endpoint paused"

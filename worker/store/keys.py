@@ -59,9 +59,9 @@ class Keys:
                 select(api_keys).where(api_keys.c.digest == row["digest"])
             ).one_or_none()
             if known is not None:
-                return _api_key(known)
+                return api_key_of(known)
             note(connection, Action.KEY_ADDED, actor=actor, subject_id=row["id"])
-            return _api_key(connection.execute(insert(api_keys).values(row).returning(api_keys)).one())
+            return api_key_of(connection.execute(insert(api_keys).values(row).returning(api_keys)).one())
 
     def shown(self, key: str) -> ApiKey | None:
         """The key that somebody showed; None for one that is unknown, revoked or has come to its end.
@@ -70,21 +70,17 @@ class Keys:
         that was found is compared once more, in constant time, so that no collation or index decides.
         """
         digest = _digest(key)
-        query = (
-            select(api_keys)
-            .where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
-            .where(or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > clock()))
-        )
+        query = select(api_keys).where(api_keys.c.digest == digest, *opens())
         with self._database.read() as connection:
             row = connection.execute(query).one_or_none()
         if row is None or not hmac.compare_digest(row.digest, digest):
             return None
-        return _api_key(row)
+        return api_key_of(row)
 
     def all(self) -> list[ApiKey]:
         query = select(api_keys).order_by(api_keys.c.created_at)
         with self._database.read() as connection:
-            return [_api_key(row) for row in connection.execute(query)]
+            return [api_key_of(row) for row in connection.execute(query)]
 
     def revoke(self, key_id: str, *, actor: str = UNNAMED) -> None:
         """Raises NotFound."""
@@ -95,7 +91,14 @@ class Keys:
             note(connection, Action.KEY_REVOKED, actor=actor, subject_id=key_id)
 
 
-def _api_key(row: Row[Any]) -> ApiKey:
+def opens() -> tuple[Any, ...]:
+    """What must hold for a key to open anything: it is neither revoked nor at its end."""
+    return api_keys.c.revoked_at.is_(None), or_(
+        api_keys.c.expires_at.is_(None), api_keys.c.expires_at > clock()
+    )
+
+
+def api_key_of(row: Row[Any]) -> ApiKey:
     return ApiKey(
         id=row.id, name=row.name, created_at=row.created_at, revoked_at=row.revoked_at,
         scopes=frozenset(map(Scope, row.scopes)), expires_at=row.expires_at,

@@ -200,6 +200,21 @@ class ApiKeyRow(Base):
     revoked_at: Mapped[datetime | None]
 
 
+class PassRow(Base):
+    """Who is signed in to the console: a link that opens once, or the session it became."""
+
+    __tablename__ = "passes"
+    __table_args__ = (Index("ix_passes_expiry", "expires_at"),)
+
+    #: sha256 of the word that is shown; the word itself is kept nowhere
+    id: Mapped[str] = mapped_column(primary_key=True)
+    #: a word of `worker.store.passes.Kind`
+    kind: Mapped[str]
+    key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+
+
 class WorkerRow(Base):
     __tablename__ = "workers"
 

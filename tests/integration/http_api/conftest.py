@@ -18,6 +18,7 @@ from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.listing import Listing
 from worker.store.outbox import Outbox
+from worker.store.passes import Passes
 from worker.store.presence import Workers
 from worker.store.reviews import Reviews
 from worker.store.sealing import Seal
@@ -32,7 +33,7 @@ def an_api(database, uploads_dir, **parts):
     stores = Stores(
         jobs=Jobs(database, public_url="https://pathlane.example"), listing=Listing(database),
         reviews=Reviews(database), outbox=Outbox(database, SEAL), deliveries=Deliveries(database, SEAL),
-        endpoints=Endpoints(database), keys=Keys(database), changes=Changes(database), audit=Audit(database),
+        endpoints=Endpoints(database), keys=Keys(database), passes=Passes(database), changes=Changes(database), audit=Audit(database),
     )  # fmt: skip
     usual = {
         "stores": stores, "uploads_dir": uploads_dir, "max_upload_bytes": 1000, "reserve_bytes": 0,
