@@ -103,7 +103,7 @@ class Removed:
 def remove_old(
     folder: Path, *, before: float, drafts_before: float, in_use: Callable[[], Container[str]]
 ) -> Removed:
-    """Remove patches and uploads last used `before`, in seconds since 1970, but those whose digests are in use.
+    """Remove patches and uploads last used `before`, in seconds since 1970; not those in use.
 
     `in_use` is asked once, if at all. Drafts that nobody writes any more are removed too.
     """
