@@ -119,7 +119,7 @@ class Unit(StrEnum):
 #: pixels are whole numbers, as one schema cannot say of a field by itself
 _SIDES = ("x", "y", "width", "height")
 _REGIONS: list[JsonValue] = [
-    {"properties": {"unit": {"const": "pixel"}} | {side: {"type": "integer"} for side in _SIDES}},
+    {"properties": {"unit": {"const": "pixel"}, **{side: {"type": "integer"} for side in _SIDES}}},
     {"properties": {"unit": {"const": "mm"}, "level": {"const": 0}}, "required": ["unit"]},
 ]  # fmt: skip
 
