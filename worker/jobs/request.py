@@ -36,9 +36,9 @@ class Style(StrEnum):
 class Priority(StrEnum):
     """How urgent a case is; `level` 0 is read first."""
 
-    STAT = "stat"
-    URGENT = "urgent"
-    ROUTINE = "routine"
+    STAT = "stat"  #: before all others
+    URGENT = "urgent"  #: before routine
+    ROUTINE = "routine"  #: lifted to urgent once it has waited for `PATHLANE_PATIENCE_MINUTES`
 
     @property
     def level(self) -> int:
@@ -52,18 +52,23 @@ class _Wire(BaseModel):
 class Unit(StrEnum):
     """What the numbers of a region count."""
 
-    PIXEL = "pixel"
-    MILLIMETRE = "mm"
+    PIXEL = "pixel"  #: whole numbers, of the level that is named
+    MILLIMETRE = "mm"  #: of a slide whose pixels have a known size
 
 
 class Region(_Wire):
     """A box on the image; the origin is the top left corner of the stored picture, or of a slide's largest
     level."""
 
+    #: left edge
     x: Annotated[float, Field(ge=0)]
+    #: upper edge
     y: Annotated[float, Field(ge=0)]
+    #: of the box
     width: Annotated[float, Field(gt=0)]
+    #: of the box
     height: Annotated[float, Field(gt=0)]
+    #: what the four numbers count
     unit: Unit = Unit.PIXEL
     #: the level of the pyramid whose pixels are counted, from 0, the largest
     level: Annotated[int, Field(ge=0, le=63)] = 0
@@ -81,7 +86,9 @@ class Region(_Wire):
 class ImageReference(_Wire):
     """Where an image is, and which part of it is meant."""
 
+    #: `upload:`, `file:`, `https:` and others: docs/reference/imaging.md
     reference: Annotated[str, StringConstraints(min_length=1, max_length=4096)]
+    #: the part that is meant; the whole image when none is given
     region: Region | None = None
     #: DICOM frame number, from 1 (PS3.3 C.7.6.6); the first when none is given
     frame: Annotated[int, Field(ge=1)] | None = None
@@ -107,22 +114,31 @@ LabelText = Annotated[str, StringConstraints(max_length=512)]
 class JobRequest(_Wire):
     """One question about one to eight images."""
 
+    #: of this schema
     version: Literal[1] = 1
+    #: what is asked about, in this order
     images: Annotated[tuple[ImageReference, ...], Field(min_length=1, max_length=8)]
+    #: what is asked
     question: Annotated[str, StringConstraints(min_length=1, max_length=4000)]
     #: none, or two to twenty-six; they become A, B, C ... in the prompt
     options: Annotated[tuple[Option, ...], Field(max_length=26)] = ()
+    #: how the model is asked to reason
     style: Style = Style.COT
+    #: what is read first
     priority: Priority = Priority.ROUTINE
+    #: when the answer is wanted, with its time zone; decides the order inside a priority
     due_at: AwareDatetime | None = None
     #: seconds one attempt may spend in the engine; the server's default when none is given
     timeout: Annotated[float, Field(ge=1, le=3600)] | None = None
+    #: answers to draw; one, for now
     samples: Literal[1] = 1
+    #: the same key of the same asker never makes a second job
     idempotency_key: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    #: the asker's own id, given back in every event: no names here
     correlation_id: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
     #: the asker's own notes; kept, given back, never logged and never sent on
     labels: Annotated[dict[LabelName, LabelText], Field(max_length=32)] = {}
-    #: names or ids of endpoints to tell; None = every endpoint that is subscribed, () = nobody
+    #: names or ids of endpoints to tell; none given: all that are subscribed; an empty list: nobody
     endpoints: Annotated[tuple[str, ...], Field(max_length=16)] | None = None
 
     @check("options")
