@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,7 +86,7 @@ class Reader:
     """
 
     folder: Path
-    instead: dict[str, str] = field(default_factory=dict)
+    instead: dict[str, str | Callable[[re.Match[str]], str]] = field(default_factory=dict)
     settings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -153,7 +154,7 @@ class Reader:
 
     def _as_here(self, command: str) -> str:
         for pattern, here in self.instead.items():
-            command = re.sub(pattern, here, command)
+            command = re.sub(pattern, here, command, flags=re.MULTILINE)
         return _ID_ON_PAGE.sub(lambda found: self._ids.get(found[1], found[0]), command)
 
     def _environment(self) -> dict[str, str]:
