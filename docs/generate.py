@@ -133,7 +133,7 @@ def request_page() -> str:
         "# The request",
         "",
         "Version 1: the body of `POST /v1/jobs`, the argument of the Celery task `pathlane.submit`, and what",
-        "`pathlane submit` makes. Unknown fields are refused. See also [Ask a question](../how-to/submit.md).",
+        "`pathlane submit` makes. Unknown fields are refused. See [Ask a question](../how-to/submit.md).",
         MADE,
         "",
     ]
@@ -276,8 +276,8 @@ def database_page() -> str:
         "# The database",
         "",
         f"Version {schema.HEAD} of the schema (`alembic_version`), as `pathlane migrate` makes it. Types are",
-        "PostgreSQL's; SQLite has its own words for the same. Every time is UTC, on the database's clock. Change",
-        f"nothing by hand: the [audit](audit.md) is chained. {MADE}",
+        "PostgreSQL's; SQLite has its own words for the same. Every time is UTC, on the database's clock.",
+        f"Change nothing by hand: the [audit](audit.md) is chained. {MADE}",
         "",
     ]
     said = _said("worker.store.tables")

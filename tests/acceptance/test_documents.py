@@ -25,7 +25,7 @@ NOT_RUN = {README: 1, HOW_TO / "two-gpus.md": 1, HOW_TO / "upgrade.md": 1}
 ON_THE_TUTORIALS_STORE = [
     HOW_TO / f"{name}.md"
     for name in (
-        "submit", "two-gpus", "add-a-model", "rotate-a-secret", "replay", "upgrade", "from-shadow-to-live",
+        "submit", "add-a-model", "rotate-a-secret", "replay", "upgrade", "from-shadow-to-live",
     )
 ]  # fmt: skip
 
@@ -144,9 +144,17 @@ def test_a_deployment_is_started_as_the_page_says(hosts, page, heading):
     assert "critical" not in hosts.log("gateway") + hosts.log("worker")
 
 
+def test_the_devices_and_workers_of_a_host_are_shown_as_the_page_says(hosts):
+    hosts.type("pathlane migrate", "this test")
+    devices, status = hosts.read(HOW_TO / "two-gpus.md")
+    assert json.loads(devices)
+    assert "none is running" in status
+
+
 def test_what_is_not_run_is_counted_and_no_page_is_forgotten():
     pages = [README, *sorted(DOCS.rglob("*.md"))]
     assert {page: n for page in pages if (n := sum(bool(one.not_run) for one in commands(page)))} == NOT_RUN
     run = {page for page in pages if any(not one.not_run for one in commands(page))}
     elsewhere = {HOW_TO / "back-up-and-restore.md"}  # tests/acceptance/test_back_up.py
-    assert run == {README, TUTORIAL, HOW_TO / "two-hosts.md", *ON_THE_TUTORIALS_STORE} | elsewhere
+    hosts = {HOW_TO / "two-hosts.md", HOW_TO / "two-gpus.md"}
+    assert run == {README, TUTORIAL, *ON_THE_TUTORIALS_STORE} | hosts | elsewhere
