@@ -105,14 +105,16 @@ class Reader:
     def type(self, text: str, where: str) -> str:
         """Raises AssertionError, with what was said, unless every command succeeds."""
         said = ""
-        for command in _one_by_one(text) if _STAYS.search(text) else [text]:
+        one_by_one = _STAYS.search(text) or _ID_ON_PAGE.search(text)
+        for command in _one_by_one(text) if one_by_one else [text]:
             stays = _STAYS.search(command)
-            said += self._start(command, stays[1], where) if stays else self._run(command, where)
+            printed = self._start(command, stays[1], where) if stays else self._run(command, where)
             self._set += [line for line in command.splitlines() if _SETS.match(line)]
-        self._ids |= {found.partition("_")[0]: found for found in _ID.findall(said)}
+            self._ids |= {found.partition("_")[0]: found for found in _ID.findall(printed)}
+            said += printed
         return said
 
-    def until(self, condition, seconds: float = 150) -> None:
+    def until(self, condition, seconds: float = 400) -> None:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, "".join(self.log(name) for name in self._running)
@@ -126,7 +128,7 @@ class Reader:
             process = self._running.pop(name, None)
             if process is not None and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                process.wait(60)
+                process.wait(120)
 
     def _run(self, command: str, where: str) -> str:
         typed = "\n".join([*map(self._as_here, self._set), self._as_here(command)])
