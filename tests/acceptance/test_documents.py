@@ -25,7 +25,7 @@ NOT_RUN = {README: 1, HOW_TO / "two-gpus.md": 1, HOW_TO / "upgrade.md": 1}
 ON_THE_TUTORIALS_STORE = [
     HOW_TO / f"{name}.md"
     for name in (
-        "submit", "add-a-model", "rotate-a-secret", "replay", "upgrade", "from-shadow-to-live",
+        "add-a-model", "rotate-a-secret", "replay", "upgrade", "from-shadow-to-live",
     )
 ]  # fmt: skip
 
@@ -98,6 +98,12 @@ def test_a_how_to_page_can_be_typed_as_it_stands(reader, page):
     assert reader.read(page)
 
 
+def test_a_question_by_curl_becomes_a_job(reader):
+    (document,) = documents(reader.read(HOW_TO / "submit.md"))
+    assert (document["status"], document["priority"]) == ("queued", "stat")
+    assert document["options"][1] == "Immunohistochemistry with DAB"
+
+
 def test_shadow_rules_are_explained_as_the_page_says(reader):
     page = HOW_TO / "from-shadow-to-live.md"
     reader.read(page, "3. Turn one rule")
@@ -156,5 +162,5 @@ def test_what_is_not_run_is_counted_and_no_page_is_forgotten():
     assert {page: n for page in pages if (n := sum(bool(one.not_run) for one in commands(page)))} == NOT_RUN
     run = {page for page in pages if any(not one.not_run for one in commands(page))}
     elsewhere = {HOW_TO / "back-up-and-restore.md"}  # tests/acceptance/test_back_up.py
-    hosts = {HOW_TO / "two-hosts.md", HOW_TO / "two-gpus.md"}
-    assert run == {README, TUTORIAL, *ON_THE_TUTORIALS_STORE} | hosts | elsewhere
+    others = {HOW_TO / f"{name}.md" for name in ("submit", "two-gpus", "two-hosts")}
+    assert run == {README, TUTORIAL, *ON_THE_TUTORIALS_STORE} | others | elsewhere
