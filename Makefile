@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test storms bench bench-real lint lock train-demo clean
+.PHONY: setup demo test storms bench bench-real docs docs-links lint lock train-demo clean
 
 setup: $(STAMP)
 
@@ -38,6 +38,16 @@ bench: setup
 # Steps of the engine at the shape of Patho-R1-3B, random weights, beside the memory's bandwidth: 12 GiB, or a GPU.
 bench-real: setup
 	$(BIN)/python -m tests.benchmarks.real_shape $(BENCH)
+
+# The documents as a site, build/docs/index.html: first the pages that are made from the code. No warning is let pass, and
+# so no link inside that leads nowhere.
+docs: setup
+	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -W --keep-going -n -q -b html docs build/docs
+
+# Whether what the documents point to elsewhere is there. Needs a network.
+docs-links: setup
+	$(BIN)/sphinx-build -W --keep-going -q -b linkcheck docs build/docs-links
 
 lint: setup
 	$(BIN)/ruff check

@@ -1,79 +1,26 @@
-"""The reference pages are what the code says. `PATHLANE_WRITE_REFERENCE=1 pytest tests/unit/test_reference.py` writes them."""
+"""The reference pages are what the code says. `python docs/generate.py` writes those that are made from it."""
 
-import inspect
 import os
+import runpy
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
-import worker.errors
-from integrations.http_api.problems import STATUSES
-from worker import settings
-from worker.errors import PathlaneError
 from worker.jobs.audit import Action
 from worker.store.tables import AuditRow
 from worker.store.verification import Kind
 
-REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
-
-SECTIONS = {
-    "Store": settings.StoreSettings,
-    "Queue": settings.QueueSettings,
-    "Model": settings.ModelSettings,
-    "Imaging": settings.ImagingSettings,
-    "Telling": settings.DeliverySettings,
-    "Gateway": settings.ApiSettings,
-    "Hospital systems": settings.LisSettings,
-}
+DOCS = Path(__file__).parents[2] / "docs"
+REFERENCE = DOCS / "reference"
+MADE = runpy.run_path(str(DOCS / "generate.py"))
 
 
-def settings_page():
-    lines = [
-        "# Settings",
-        "",
-        "Environment variables. `pathlane up --data DIR` sets those of an embedded store itself.",
-        "",
-    ]
-    for title, section in SECTIONS.items():
-        lines += [f"## {title}", "", "| variable | default | meaning |", "|---|---|---|"]
-        for name, field in section.model_fields.items():
-            lines.append(f"| `PATHLANE_{name.upper()}` | {default(field.default)} | {field.description} |")
-        lines.append("")
-    lines += ["## Logging", "", "| variable | default | meaning |", "|---|---|---|"]
-    lines += ["| `PATHLANE_LOG_LEVEL` | `info` | `debug`, `info`, `warning` or `error`. |", ""]
-    return "\n".join(lines)
-
-
-def default(value):
-    value = value.get_secret_value() if isinstance(value, SecretStr) else value
-    shown = "" if value in ((), "") else str(value).lower() if isinstance(value, bool) else str(value)
-    return f"`{shown}`" if shown else "none"
-
-
-def errors_page():
-    lines = [
-        "# Errors",
-        "",
-        "`code` stands in a failed job's `error` and in a problem document (RFC 9457) of the API.",
-        "",
-    ]
-    lines += ["| code | HTTP | tried again | sentence |", "|---|---|---|---|"]
-    for error in vars(worker.errors).values():
-        if inspect.isclass(error) and issubclass(error, PathlaneError):
-            status = next(STATUSES[kind] for kind in error.__mro__ if kind in STATUSES)
-            lines.append(
-                f"| `{error.code}` | {status.value} | {'yes' if error.retryable else 'no'} | {error.__doc__.strip()} |"
-            )
-    return "\n".join([*lines, ""])
-
-
-@pytest.mark.parametrize(("name", "page"), [("settings.md", settings_page), ("errors.md", errors_page)])
-def test_the_page_is_what_the_code_says(name, page):
-    file = REFERENCE / name
+@pytest.mark.parametrize("name", MADE["PAGES"])
+def test_the_page_is_what_the_code_says(name):
+    file, page = REFERENCE / name, MADE["PAGES"][name]()
     if os.environ.get("PATHLANE_WRITE_REFERENCE"):
-        file.write_text(page())
-    assert file.read_text() == page()
+        file.write_text(page)
+    assert file.read_text() == page
 
 
 def test_the_page_of_the_audit_has_every_action_and_column():
@@ -83,4 +30,5 @@ def test_the_page_of_the_audit_has_every_action_and_column():
 
 
 def test_every_setting_says_its_meaning():
-    assert all(field.description for section in SECTIONS.values() for field in section.model_fields.values())
+    sections = MADE["SECTIONS"].values()
+    assert all(field.description for section in sections for field in section.model_fields.values())

@@ -19,9 +19,9 @@ from worker.jobs.reading import RESEARCH_USE, Reading
 class EventType(StrEnum):
     """The type of an event, as it stands in its body."""
 
-    JOB_SUCCEEDED = "job.succeeded"
-    JOB_FAILED = "job.failed"
-    JOB_CANCELLED = "job.cancelled"
+    JOB_SUCCEEDED = "job.succeeded"  #: it has its reading
+    JOB_FAILED = "job.failed"  #: it ended without one; `error` says why
+    JOB_CANCELLED = "job.cancelled"  #: its asker took it back
     ENDPOINT_TEST = "endpoint.test"  #: somebody wants to know whether events arrive
 
 
@@ -42,7 +42,7 @@ class Payload(StrEnum):
 
 
 class EndpointStatus(StrEnum):
-    ACTIVE = "active"
+    ACTIVE = "active"  #: it is told
     PAUSED = "paused"  #: the operator paused it: deliveries wait
     GONE = "gone"  #: it answered 410: nothing more is sent
 

@@ -38,6 +38,8 @@ STORES = ("s3", "gs", "abfs")
 SCHEMES = ("file", "upload", "https", *STORES, "dicomweb")
 OPTION_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
+#: of a reference: the files of one series make one (`worker.uploads.MOST_FILES`)
+LONGEST = 8192
 #: of a region, in pixels or millimetres
 LARGEST = 10_000_000
 
@@ -65,9 +67,9 @@ class Style(StrEnum):
 class Priority(StrEnum):
     """How urgent a case is; `level` 0 is read first."""
 
-    STAT = "stat"
-    URGENT = "urgent"
-    ROUTINE = "routine"
+    STAT = "stat"  #: before all others
+    URGENT = "urgent"  #: before routine
+    ROUTINE = "routine"  #: lifted to urgent once it has waited for `PATHLANE_PATIENCE_MINUTES`
 
     @property
     def level(self) -> int:
@@ -112,8 +114,8 @@ Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_i
 class Unit(StrEnum):
     """What the numbers of a region count."""
 
-    PIXEL = "pixel"
-    MILLIMETRE = "mm"
+    PIXEL = "pixel"  #: whole numbers, of the level that is named
+    MILLIMETRE = "mm"  #: of a slide whose pixels have a known size
 
 
 #: pixels are whole numbers, as one schema cannot say of a field by itself
@@ -130,11 +132,15 @@ class Region(_Wire):
 
     model_config = ConfigDict(json_schema_extra={"anyOf": _REGIONS})
 
+    #: left edge
     x: Annotated[float, Field(ge=0, le=LARGEST, strict=True)]
+    #: upper edge
     y: Annotated[float, Field(ge=0, le=LARGEST, strict=True)]
+    #: of the box
     width: Annotated[float, Field(gt=0, le=LARGEST, strict=True)]
+    #: of the box
     height: Annotated[float, Field(gt=0, le=LARGEST, strict=True)]
-    #: `pixel` or `mm`
+    #: what the four numbers count
     unit: Unit = Unit.PIXEL
     #: the level of the pyramid whose pixels are counted, from 0, the largest
     level: Annotated[int, Field(ge=0, le=63), whole] = 0
@@ -152,12 +158,13 @@ class Region(_Wire):
 class ImageReference(_Wire):
     """Where an image is, and which part of it is meant."""
 
-    #: as long as the files of one series make an `upload:` reference (`worker.uploads.MOST_FILES`)
+    #: `upload:`, `file:`, `https:` and others: docs/reference/imaging.md
     reference: Annotated[
         str,
-        StringConstraints(min_length=1, max_length=8192, pattern=WORDS),
+        StringConstraints(min_length=1, max_length=LONGEST, pattern=WORDS),
         Field(json_schema_extra={"pattern": _REFERENCES}),
     ]
+    #: the part that is meant; the whole image when none is given
     region: Region | None = None
     #: DICOM frame number, from 1 (PS3.3 C.7.6.6); the first when none is given
     frame: Annotated[int, Field(ge=1), whole] | None = None
@@ -198,21 +205,30 @@ OwnId = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=W
 class JobRequest(_Wire):
     """One question about one to eight images."""
 
+    #: of this schema
     version: One = 1
+    #: what is asked about, in this order
     images: Annotated[tuple[ImageReference, ...], Field(min_length=1, max_length=8)]
+    #: what is asked
     question: Annotated[str, StringConstraints(min_length=1, max_length=4000, pattern=WORDS)]
     #: none, or two to twenty-six; they become A, B, C ... in the prompt
     options: Annotated[
         tuple[Option, ...],
         Field(max_length=26, json_schema_extra={"uniqueItems": True, "not": {"minItems": 1, "maxItems": 1}}),
     ] = ()
+    #: how the model is asked to reason
     style: Style = Style.COT
+    #: what is read first
     priority: Priority = Priority.ROUTINE
+    #: when the answer is wanted, with its time zone; decides the order inside a priority
     due_at: Moment | None = None
     #: seconds one attempt may spend in the engine; the server's default when none is given
     timeout: Annotated[float, Field(ge=1, le=3600, strict=True)] | None = None
+    #: answers to draw; one, for now
     samples: One = 1
+    #: the same key of the same asker never makes a second job
     idempotency_key: OwnId | None = None
+    #: the asker's own id, given back in every event: no names here
     correlation_id: OwnId | None = None
     #: the asker's own notes; kept, given back, never logged and never sent on
     labels: Annotated[
@@ -222,7 +238,7 @@ class JobRequest(_Wire):
             json_schema_extra={"propertyNames": {"minLength": 1, "maxLength": 64, "pattern": WORDS}},
         ),
     ] = {}
-    #: names or ids of endpoints to tell; None = every endpoint that is subscribed, () = nobody
+    #: names or ids of endpoints to tell; none given: all that are subscribed; an empty list: nobody
     endpoints: Annotated[tuple[OwnId, ...], Field(max_length=16)] | None = None
 
     @check("options")

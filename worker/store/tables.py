@@ -49,6 +49,8 @@ def stands(column: Column[Any], word: StrEnum) -> ColumnElement[bool]:
 
 
 class JobRow(Base):
+    """A request that was accepted, and where it stands."""
+
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("submitter", "idempotency_key"),
@@ -61,7 +63,9 @@ class JobRow(Base):
         _partial_index("ix_jobs_correlation", "correlation_id", where="correlation_id IS NOT NULL"),
     )
 
+    #: `job_` and a ULID
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: a word of `worker.jobs.job.Status`
     status: Mapped[str]
     #: 0 STAT, 1 urgent, 2 routine; a routine row that waited too long is lifted to 1
     level: Mapped[int] = mapped_column(SmallInteger)
@@ -69,60 +73,101 @@ class JobRow(Base):
     asked_level: Mapped[int] = mapped_column(SmallInteger, server_default="2")
     #: when the answer is wanted, or the far end of time
     due_order: Mapped[datetime]
+    #: when it was accepted
     created_at: Mapped[datetime]
+    #: not claimed before: after an error that may pass, a pause
     not_before: Mapped[datetime]
+    #: how often it was claimed: the fence of every write after a claim
     attempt: Mapped[int] = mapped_column(SmallInteger)
+    #: until when it is its worker's; none unless it runs
     lease_until: Mapped[datetime | None]
+    #: who holds its lease, or held it last
     worker_id: Mapped[str | None]
+    #: its last lease ran out with its worker: its next attempt is read without neighbours
     alone: Mapped[bool]
+    #: its asker took it back while it ran
     cancel_requested: Mapped[bool]
+    #: the name of the API key that asked; or `command-line`, `celery`, `lis`
     submitter: Mapped[str]
+    #: the asker's; the same key of the same asker gives the same job
     idempotency_key: Mapped[str | None]
     #: the asker's own id, as in the request
     correlation_id: Mapped[str | None]
     #: the job whose request this one asks again
     rerun_of: Mapped[str | None]
+    #: the `JobRequest`, as JSON
     request: Mapped[dict[str, Any]]
+    #: of the request without its key: tells the same request from another one
     request_digest: Mapped[str]
+    #: when it ended
     finished_at: Mapped[datetime | None]
+    #: why it ended without a reading: `docs/reference/errors.md`
     error_code: Mapped[str | None]
+    #: the same as a sentence that is safe to show
     error_text: Mapped[str | None]
 
 
 class ReadingRow(Base):
+    """What the model said: of each job that succeeded, and of a running one that was taken back."""
+
     __tablename__ = "readings"
 
+    #: whose it is
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    #: the attempt that wrote it
     attempt: Mapped[int] = mapped_column(SmallInteger)
+    #: when it was stored, with the end of its job
     created_at: Mapped[datetime]
+    #: a word of `worker.jobs.reading.ReadingOutcome`
     outcome: Mapped[str]
+    #: what the model wrote before its answer
     reasoning: Mapped[str]
+    #: empty unless `outcome` is `answered`
     answer: Mapped[str]
+    #: the letter of the option that was named, where exactly one was
     choice: Mapped[str | None]
+    #: everything the model wrote
     raw_text: Mapped[str]
+    #: of question and pictures
     prompt_tokens: Mapped[int]
+    #: of everything the model wrote
     completion_tokens: Mapped[int]
+    #: seconds spent, by stage
     timings: Mapped[dict[str, Any]]
+    #: which model, how it was run, and which pixels it was shown
     provenance: Mapped[dict[str, Any]]
 
 
 class EndpointRow(Base):
+    """Who is told of a job's end."""
+
     __tablename__ = "endpoints"
 
+    #: `ep_` and a ULID
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: the operator's word for it
     name: Mapped[str] = mapped_column(unique=True)
+    #: where it is told; the scheme says how
     url: Mapped[str]
+    #: a word of `worker.jobs.event.EndpointStatus`
     status: Mapped[str]
+    #: of which events it is told
     event_types: Mapped[list[str]]
+    #: `thin`, or `full`: text of the case too
     payload: Mapped[str]
+    #: webhooks are signed with it
     secret: Mapped[str]
+    #: the one before a rotation
     previous_secret: Mapped[str | None]
     #: until then both secrets sign
     previous_until: Mapped[datetime | None]
+    #: when it was added
     created_at: Mapped[datetime]
 
 
 class DeliveryRow(Base):
+    """One event on its way to one endpoint."""
+
     __tablename__ = "deliveries"
     __table_args__ = (
         UniqueConstraint("job_id", "endpoint_id", "event_type"),
@@ -131,19 +176,31 @@ class DeliveryRow(Base):
         Index("ix_deliveries_newest", "status", "created_at", "id"),
     )
 
+    #: `msg_` and a ULID: the `webhook-id`, the same on every attempt
     id: Mapped[str] = mapped_column(primary_key=True)
-    #: none: a test event
+    #: whose end it tells; none: a test event
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    #: who is told
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("endpoints.id"))
+    #: a word of `worker.jobs.event.EventType`
     event_type: Mapped[str]
+    #: what is sent, frozen when the job ended
     body: Mapped[bytes] = mapped_column(LargeBinary)
+    #: a word of `worker.jobs.event.DeliveryStatus`
     status: Mapped[str]
+    #: how often it was tried: the fence of the write after an attempt
     attempt: Mapped[int] = mapped_column(SmallInteger)
+    #: when it is due
     next_at: Mapped[datetime]
+    #: until when it is somebody's to send
     lease_until: Mapped[datetime | None]
+    #: when the job ended
     created_at: Mapped[datetime]
+    #: when the receiver said that it has it
     delivered_at: Mapped[datetime | None]
+    #: of the last attempt, where there was one
     http_status: Mapped[int | None]
+    #: one word on why the last attempt failed, or why nothing was sent
     reason: Mapped[str | None]
 
 
@@ -153,14 +210,19 @@ class DeliveryAttemptRow(Base):
     __tablename__ = "delivery_attempts"
     __table_args__ = (Index("ix_delivery_attempts", "delivery_id", "at", "id"),)
 
+    #: `try_` and a ULID
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: of which delivery
     delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"))
     #: from 1; begins again with a replay
     attempt: Mapped[int] = mapped_column(SmallInteger)
+    #: when it was known
     at: Mapped[datetime]
     #: what the delivery was after it
     status: Mapped[str]
+    #: what the receiver answered, where it did
     http_status: Mapped[int | None]
+    #: one word on why it failed
     reason: Mapped[str | None]
     #: the first kilobyte of what the receiver answered; none without keys to seal it with
     sealed_answer: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -175,28 +237,42 @@ class ReviewRow(Base):
         Index("ix_reviews_job", "job_id", "created_at", "id"),
     )
 
+    #: `rev_` and a ULID
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: whose reading it is about
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    #: when it was said
     created_at: Mapped[datetime]
     #: as the audit names whoever it was
     reviewer: Mapped[str]
+    #: the same key of the same reviewer gives the same review
     idempotency_key: Mapped[str | None]
+    #: a word of `worker.jobs.review.Verdict`
     verdict: Mapped[str]
+    #: in the reviewer's words
     comment: Mapped[str]
+    #: what the answer should have been
     corrected_answer: Mapped[str | None]
 
 
 class ApiKeyRow(Base):
+    """Who may ask over HTTP."""
+
     __tablename__ = "api_keys"
 
+    #: `key_` and a ULID
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: whose it is; several keys may have one name
     name: Mapped[str]
     #: sha256 of the key; the key itself is shown once and kept nowhere
     digest: Mapped[str] = mapped_column(unique=True)
     #: words of `worker.jobs.scope.Scope`
     scopes: Mapped[list[str]] = mapped_column(server_default="[]")
+    #: when it was added
     created_at: Mapped[datetime]
+    #: when it lets nobody in any more
     expires_at: Mapped[datetime | None]
+    #: since when it lets nobody in, because somebody took it back
     revoked_at: Mapped[datetime | None]
 
 
@@ -210,22 +286,36 @@ class PassRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     #: a word of `worker.store.passes.Kind`
     kind: Mapped[str]
+    #: whose key it stands for
     key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    #: when it was made
     created_at: Mapped[datetime]
+    #: when it lets nobody in any more
     expires_at: Mapped[datetime]
 
 
 class WorkerRow(Base):
+    """A worker that has reported within the last hour."""
+
     __tablename__ = "workers"
 
+    #: host, process and a random part: never used twice
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: its machine's name
     host: Mapped[str]
+    #: its process there
     pid: Mapped[int] = mapped_column(BigInteger)
+    #: `cuda:N`, `cpu`, or the server it asks
     device: Mapped[str]
+    #: which it has loaded
     model: Mapped[str]
+    #: its cap
     slots: Mapped[int]
+    #: how many cases it reads
     running: Mapped[int]
+    #: when it reported first
     started_at: Mapped[datetime]
+    #: when it reported last
     seen_at: Mapped[datetime]
 
 
@@ -235,14 +325,21 @@ class MessageRow(Base):
     __tablename__ = "messages"
     __table_args__ = (UniqueConstraint("control_id", "channel", "application", "facility"),)
 
+    #: `in_` and a ULID
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: a word of `worker.jobs.order.Channel`
     channel: Mapped[str]
+    #: who sent it: MSH-3, a FHIR server's name, an application entity title
     application: Mapped[str]
+    #: MSH-4; empty where there is none
     facility: Mapped[str]
+    #: its number at the sender: MSH-10 in HL7
     control_id: Mapped[str]
     #: sha256 of the bytes
     digest: Mapped[str]
+    #: when it came
     received_at: Mapped[datetime]
+    #: a test message (MSH-11 `T` or `D`)
     is_test: Mapped[bool]
     #: empty once the time to keep it is over
     sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
@@ -260,18 +357,25 @@ class CaseRow(Base):
         Index("ix_cases_slide", "slide"),
     )
 
+    #: `case_` and a ULID
     id: Mapped[str] = mapped_column(primary_key=True)
     #: who gives out these accession numbers; `test` keeps test messages apart
     domain: Mapped[str]
+    #: accession number
     accession: Mapped[str]
+    #: the slide's id within it; empty: the whole case
     slide: Mapped[str]
+    #: `open`, `withdrawn` or `closed` (signed out)
     status: Mapped[str]
     #: goes up whenever what was asked is void: the same question may be asked again then
     generation: Mapped[int]
+    #: of its image (DICOM Series Instance UID)
     series_uid: Mapped[str]
     #: keyed digest of identifier and authority, for merges
     patient_digest: Mapped[str]
+    #: when it was first heard of
     created_at: Mapped[datetime]
+    #: when a message changed it last
     updated_at: Mapped[datetime]
     #: the Order, as JSON
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
@@ -290,17 +394,25 @@ class AskRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     #: the same question about the same picture is asked once
     business_key: Mapped[str] = mapped_column(unique=True)
+    #: which case it is about
     case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
     #: none while its image has not come
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
+    #: of the image that it is about
     series_uid: Mapped[str]
+    #: of the case when it was asked
     generation: Mapped[int]
+    #: name and version of the site's protocol
     protocol: Mapped[str]
+    #: the question's own
     name: Mapped[str]
+    #: `shadow` or `live`
     mode: Mapped[str]
     #: the lab's own priority
     ordered: Mapped[str]
+    #: as the rules said it: text, options, what an answer means, who is told
     question: Mapped[dict[str, Any]]
+    #: when it was asked
     created_at: Mapped[datetime]
 
 
@@ -310,19 +422,27 @@ class InstanceRow(Base):
     __tablename__ = "instances"
     __table_args__ = (Index("ix_instances_series", "series_uid"),)
 
+    #: of the instance
     sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    #: of its study
     study_uid: Mapped[str]
+    #: of its series
     series_uid: Mapped[str]
+    #: what kind of object it is
     sop_class: Mapped[str]
+    #: whether it is of a whole slide
     is_slide: Mapped[bool]
+    #: `upload:sha256-...`
     reference: Mapped[str]
     #: whether a model may be shown it: no label, no overview
     is_eligible: Mapped[bool]
     #: pixels of all frames, the measure by which the instances of a series are put in order
     pixels: Mapped[int] = mapped_column(BigInteger)
+    #: when it came
     received_at: Mapped[datetime]
     #: when its series was given on; none before
     announced_at: Mapped[datetime | None]
+    #: what its header says of slide and patient
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
 
 
@@ -331,7 +451,9 @@ class BookmarkRow(Base):
 
     __tablename__ = "bookmarks"
 
+    #: whose list
     name: Mapped[str] = mapped_column(primary_key=True)
+    #: how far
     value: Mapped[dict[str, Any]]
 
 
@@ -350,19 +472,25 @@ class AuditRow(Base):
         _partial_index("ix_audit_seq", "seq", where="seq IS NOT NULL", unique=True),
     )
 
+    #: of the row
     id: Mapped[str] = mapped_column(primary_key=True)
+    #: when, on the database's clock
     at: Mapped[datetime]
     #: `key:NAME:ID`, `worker:ID`, `cli:ACCOUNT`, `hl7:APPLICATION`, `courier` ...
     actor: Mapped[str]
     #: a word of `worker.jobs.audit.Action`
     action: Mapped[str]
+    #: the job it is about
     job_id: Mapped[str | None]
+    #: the case it is about
     case_id: Mapped[str | None]
+    #: the delivery it is about
     delivery_id: Mapped[str | None]
     #: the hospital's message that brought it about
     message_id: Mapped[str | None]
     #: the endpoint or the API key it is about
     subject_id: Mapped[str | None]
+    #: of the job, or of the delivery
     attempt: Mapped[int | None] = mapped_column(SmallInteger)
     #: an error's code, or why a delivery was given up
     code: Mapped[str | None]
@@ -379,6 +507,9 @@ class AuditHeadRow(Base):
 
     __tablename__ = "audit_head"
 
+    #: always 1
     id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    #: of the last chained row; 0 before the first
     seq: Mapped[int] = mapped_column(BigInteger)
+    #: of that row; 32 zero bytes before the first
     digest: Mapped[bytes] = mapped_column(LargeBinary)
