@@ -8,15 +8,17 @@ from functools import partial
 
 import uvicorn
 
+from integrations.gauges import Gauges
 from integrations.http_api.app import create_app
 from integrations.http_api.state import Api
-from worker import log
+from worker import log, metrics, traces
 from worker.app import check_broker, connect, ring_readers
 from worker.bell import Bell
 from worker.errors import RulesInvalid
 from worker.settings import Settings, SettingsError, read_settings
 from worker.store import schema
 from worker.store.bookmarks import Bookmarks
+from worker.store.depths import Depths
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
 from worker.store.outbox import Outbox
@@ -63,14 +65,30 @@ def _fhir(settings: Settings, database: Database) -> Callable[[Mapping[str, str]
     return orders.notified
 
 
+def _be_watched(settings: Settings) -> None:
+    told = settings.telemetry
+    if not told.metrics_port:
+        return
+    database = Database(settings.store.database_url.get_secret_value(), pool_size=1)
+    Gauges(
+        depths=Depths(database),
+        workers=Workers(database),
+        silent_seconds=2 * settings.store.lease_seconds,
+        queue_limit=settings.store.queue_limit,
+    ).show()
+    metrics.serve(metrics.Program.GATEWAY, host=told.metrics_host, port=told.metrics_port)
+
+
 def main() -> int:
     try:
         settings = read_settings()
         api = api_of(settings)
+        traces.configure("gateway", settings.telemetry.traces_url)
     except (SettingsError, RulesInvalid) as error:
         print(f"pathlane gateway: {error}", file=sys.stderr)  # noqa: T201
         return EX_CONFIG
     log.configure("gateway", settings.log_level)
+    _be_watched(settings)
     uvicorn.run(
         create_app(api),
         host=settings.api.api_host,

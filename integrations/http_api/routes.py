@@ -14,14 +14,18 @@ from fastapi import APIRouter, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
+from integrations import account
 from integrations.http_api.state import Api, Asker, Parts
 from integrations.view import job_document
+from worker import log
 from worker.errors import InvalidRequest, NotFound, PathlaneError, StoreUnavailable
 from worker.jobs.job import Job
 from worker.jobs.request import JobRequest
 from worker.uploads import Draft
 
 router = APIRouter()
+
+logger = log.get(__name__)
 
 
 @router.post("/v1/jobs", status_code=HTTPStatus.ACCEPTED, summary="Ask a question about one or more images")
@@ -32,15 +36,28 @@ def submit(
     api: Parts,
     asker: Asker,
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    traceparent: Annotated[
+        str | None, Header(description="W3C Trace Context: the job joins this trace")
+    ] = None,
 ) -> dict[str, Any]:
     """202: stored, and it will end. 200: the same request had been accepted under this key before."""
-    request = _with_key(body, idempotency_key)
-    submission = api.jobs.submit(request, submitter=asker.name, actor=asker.actor)
+    began = account.now()
+    try:
+        request = _with_key(body, idempotency_key)
+        submission = api.jobs.submit(
+            request, submitter=asker.name, actor=asker.actor, traceparent=traceparent
+        )
+    except PathlaneError as error:
+        account.refused(error, channel="http")
+        raise
     api.ring()
-    response.headers["Location"] = f"/v1/jobs/{submission.job.id}"
-    if not submission.is_new:
+    job = submission.job
+    response.headers["Location"] = f"/v1/jobs/{job.id}"
+    if submission.is_new:
+        account.taken_in([job.id], channel="http", began=began, traceparent=job.traceparent)
+    else:
         response.status_code = HTTPStatus.OK
-    return _document(api, submission.job, asker)
+    return _document(api, job, asker)
 
 
 @router.get("/v1/jobs/{job_id}", summary="One job, with its reading and deliveries")
@@ -53,6 +70,7 @@ def get(job_id: str, api: Parts, asker: Asker) -> dict[str, Any]:
 def cancel(job_id: str, api: Parts, asker: Asker) -> dict[str, Any]:
     """A queued job is cancelled at once, a running one within a step; an ended one stays as it is."""
     job, _ = api.jobs.cancel(job_id, actor=asker.actor)
+    logger.info("job.cancel_asked", job_id=job.id, status=job.status.value)
     return _document(api, job, asker)
 
 

@@ -33,7 +33,8 @@ from worker.jobs.request import ImageReference, JobRequest, Priority, Region, St
 from worker.store.audit import audit, entry
 from worker.store.endpoints import endpoints
 from worker.store.instances import MOST_PICTURES, pictures
-from worker.store.jobs import cancel_job, job_row, jobs
+from worker.store.job_rows import job_row
+from worker.store.jobs import cancel_job, jobs
 from worker.store.pending import Pending
 from worker.store.sealing import Seal
 from worker.store.tables import AskRow, CaseRow

@@ -9,13 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final, cast
 
 from sqlalchemy import (
     Connection,
     Double,
-    Row,
     Select,
     Table,
     bindparam,
@@ -26,7 +24,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import IntegrityError
-from ulid import ULID
 
 from worker.errors import (
     AttemptsExhausted,
@@ -40,15 +37,16 @@ from worker.jobs.audit import END_OF, SWEEP, UNNAMED, Action
 from worker.jobs.job import ATTEMPTS_ALLOWED, Job, Status, backoff
 from worker.jobs.reading import Reading, ReadingOutcome
 from worker.jobs.request import JobRequest, Priority
+from worker.jobs.trace import kept
 from worker.store import outbox
 from worker.store.audit import Audit, note
 from worker.store.backlog import Backlog, depth
+from worker.store.job_rows import job_of, job_row
 from worker.store.noted import NotedChange
 from worker.store.readings import add_reading, reading_of, reading_row, readings
 from worker.store.session import Database, clock
 from worker.store.tables import JobRow, stands
 
-FAR_FUTURE = datetime(9999, 12, 31, tzinfo=UTC)
 LIFTED = Priority.URGENT.level
 
 jobs = cast("Table", JobRow.__table__)
@@ -69,6 +67,8 @@ class Sweep:
     poisoned: int
     #: queued jobs that may be claimed now, counted up to the sweep's limit
     waiting: int
+    #: ids of all whose lease had run out
+    lost: tuple[str, ...]
 
 
 class Jobs:
@@ -86,9 +86,17 @@ class Jobs:
         self._chance = chance
 
     def submit(
-        self, request: JobRequest, *, submitter: str, actor: str = "", is_limited: bool = True
+        self,
+        request: JobRequest,
+        *,
+        submitter: str,
+        actor: str = "",
+        is_limited: bool = True,
+        traceparent: str | None = None,
     ) -> Submission:
         """Store a request as QUEUED. The same key and request again give the same job, also in a full queue.
+
+        A `traceparent` (W3C Trace Context) that is not valid is left out.
 
         Raises IdempotencyConflict, InvalidRequest (a due time in the past), UnknownEndpoint, and QueueFull
         unless `is_limited` is False. The audit names `actor`, or else the submitter.
@@ -100,7 +108,7 @@ class Jobs:
                     return known
                 if is_limited:
                     self._backlog.admit(connection, request.priority)
-                job = insert_job(connection, request, submitter=submitter)
+                job = insert_job(connection, request, submitter=submitter, traceparent=kept(traceparent))
                 note(connection, Action.SUBMITTED, actor=actor or submitter, job_id=job.id)
                 return Submission(job=job, is_new=True)
         except IntegrityError:
@@ -120,7 +128,7 @@ class Jobs:
             return None
         if row.request_digest != request.digest:
             raise IdempotencyConflict
-        return Submission(job=_job(row), is_new=False)
+        return Submission(job=job_of(row), is_new=False)
 
     def claim(
         self, *, worker_id: str, lease_seconds: float, at_least: Priority = Priority.ROUTINE
@@ -129,7 +137,7 @@ class Jobs:
         values = {"least": at_least.level, "worker": worker_id, "lease": lease_seconds}
         with self._database.once() as connection:
             row = _CLAIM.execute(connection, values, action=Action.CLAIMED, actor=f"worker:{worker_id}")
-        return None if row is None else _job(row)
+        return None if row is None else job_of(row)
 
     def renew(self, attempts: Sequence[tuple[str, int]], *, lease_seconds: float) -> dict[str, bool]:
         """Renew the leases of (job id, attempt); gives id -> whether its cancellation was asked for.
@@ -170,7 +178,7 @@ class Jobs:
         Gives the ids of the deliveries. Raises LeaseLost.
         """
         with self._database.write() as connection:
-            if error.retryable and job.attempt < ATTEMPTS_ALLOWED:
+            if job.is_tried_again_after(error):
                 wait = backoff(job.attempt, self._chance()).total_seconds()
                 _requeue(connection, job, wait=wait, alone=job.alone, code=error.code)
                 return []
@@ -200,7 +208,7 @@ class Jobs:
             row = connection.execute(held).one_or_none()
             if row is None:
                 raise LeaseLost
-            return self._give_up(connection, _job(row), actor=_holder(job))
+            return self._give_up(connection, job_of(row), actor=_holder(job))
 
     def cancel(self, job_id: str, *, actor: str = UNNAMED) -> tuple[Job, list[str]]:
         """A queued job is CANCELLED at once; a running one is marked and its worker stops it.
@@ -218,7 +226,7 @@ class Jobs:
                 .where(stands(jobs.c.status, Status.RUNNING), jobs.c.lease_until < clock())
                 .limit(limit).with_for_update(skip_locked=True)
             ).all()  # fmt: skip
-            ends = [self._give_up(connection, _job(row)) for row in lost]
+            ends = [self._give_up(connection, job_of(row)) for row in lost]
             connection.execute(
                 update(jobs)
                 .where(stands(jobs.c.status, Status.QUEUED), jobs.c.level > LIFTED)
@@ -232,6 +240,7 @@ class Jobs:
                 returned=ends.count(Status.QUEUED),
                 poisoned=ends.count(Status.FAILED),
                 waiting=waiting.scalar_one(),
+                lost=tuple(row.id for row in lost),
             )
 
     def _give_up(self, connection: Connection, job: Job, *, actor: str = SWEEP) -> Status:
@@ -254,7 +263,7 @@ class Jobs:
             row = connection.execute(select(jobs).where(jobs.c.id == job_id)).one_or_none()
         if row is None:
             raise NotFound
-        return _job(row)
+        return job_of(row)
 
     def reading(self, job_id: str) -> Reading | None:
         with self._database.read() as connection:
@@ -277,23 +286,16 @@ class Jobs:
             return depth(connection)
 
 
-def insert_job(connection: Connection, request: JobRequest, *, submitter: str) -> Job:
+def insert_job(
+    connection: Connection, request: JobRequest, *, submitter: str, traceparent: str | None = None
+) -> Job:
     """A QUEUED job, inside the caller's transaction. Raises InvalidRequest, UnknownEndpoint."""
     if request.due_at is not None and request.due_at <= connection.execute(select(clock())).scalar_one():
         raise InvalidRequest((("due_at", "lies in the past"),))
     outbox.check_endpoints(connection, request.endpoints)
-    row = job_row(request, submitter=submitter) | {"created_at": clock(), "not_before": clock()}
-    return _job(connection.execute(insert(jobs).values(row).returning(jobs)).one())
-
-
-def job_row(request: JobRequest, *, submitter: str) -> dict[str, Any]:
-    """The row of a new job; `created_at` and `not_before` are the caller's."""
-    return {
-        "id": f"job_{ULID()}", "status": Status.QUEUED, "level": request.priority.level,
-        "due_order": request.due_at or FAR_FUTURE, "attempt": 0, "alone": False,
-        "cancel_requested": False, "submitter": submitter, "idempotency_key": request.idempotency_key,
-        "request": request.model_dump(mode="json"), "request_digest": request.digest,
-    }  # fmt: skip
+    row = job_row(request, submitter=submitter, traceparent=traceparent)
+    row |= {"created_at": clock(), "not_before": clock()}
+    return job_of(connection.execute(insert(jobs).values(row).returning(jobs)).one())
 
 
 def cancel_job(connection: Connection, job_id: str, *, public_url: str, actor: str) -> tuple[Job, list[str]]:
@@ -301,7 +303,7 @@ def cancel_job(connection: Connection, job_id: str, *, public_url: str, actor: s
     row = connection.execute(select(jobs).where(jobs.c.id == job_id).with_for_update()).one_or_none()
     if row is None:
         raise NotFound
-    job = _job(row)
+    job = job_of(row)
     if job.status is Status.QUEUED:
         ended = _end(connection, job, Status.CANCELLED, expect=Status.QUEUED, actor=actor)
         return ended, outbox.tell(connection, ended, None, public_url=public_url)
@@ -378,21 +380,3 @@ _END: Final = NotedChange(
     .values(error_code=bindparam("error"), error_text=bindparam("text"))
     .returning(jobs.c.id, jobs.c.attempt, jobs.c.finished_at, jobs.c.cancel_requested)
 )
-
-
-def _job(row: Row[Any]) -> Job:
-    return Job(
-        id=row.id,
-        status=Status(row.status),
-        request=JobRequest.model_validate(row.request),
-        submitter=row.submitter,
-        attempt=row.attempt,
-        alone=row.alone,
-        cancel_requested=row.cancel_requested,
-        created_at=row.created_at,
-        not_before=row.not_before,
-        finished_at=row.finished_at,
-        error_code=row.error_code,
-        error_text=row.error_text,
-        worker_id=row.worker_id,
-    )

@@ -30,12 +30,13 @@ from worker.jobs.reading import Reading
 from worker.store.audit import entry, note, note_all
 from worker.store.endpoints import endpoint_of, endpoints
 from worker.store.session import Database, clock
-from worker.store.tables import DeliveryRow, stands
+from worker.store.tables import DeliveryRow, JobRow, stands
 
 #: attempts in flight to one endpoint, so that a slow receiver does not hold up the others; one over HL7
 IN_FLIGHT_PER_ENDPOINT = 4
 
 deliveries = cast("Table", DeliveryRow.__table__)
+jobs = cast("Table", JobRow.__table__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +119,12 @@ class Outbox:
             row = connection.execute(taken).one_or_none()
             if row is None:
                 return None
-            to = connection.execute(select(endpoints).where(endpoints.c.id == row.endpoint_id)).one()
+            about = select(endpoints, jobs.c.traceparent).where(endpoints.c.id == row.endpoint_id)
+            to = connection.execute(about.where(jobs.c.id == row.job_id)).one()
             now = connection.execute(select(clock())).scalar_one()
         return Delivery(
             id=row.id, job_id=row.job_id, endpoint=endpoint_of(to, now), event_type=EventType(row.event_type),
-            body=row.body, attempt=row.attempt,
+            body=row.body, attempt=row.attempt, created_at=row.created_at, traceparent=to.traceparent,
         )  # fmt: skip
 
     def record(self, delivery: Delivery, outcome: Outcome) -> None:

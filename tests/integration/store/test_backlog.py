@@ -11,7 +11,8 @@ from worker.jobs.request import Priority
 from worker.store.backlog import Backlog
 from worker.store.backlog import jobs as table
 from worker.store.intake import Arrival, Intake, Taken
-from worker.store.jobs import Jobs, job_row
+from worker.store.job_rows import job_row
+from worker.store.jobs import Jobs
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock
 
