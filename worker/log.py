@@ -17,8 +17,8 @@ import structlog
 LOGGABLE = frozenset({
     "event", "level", "timestamp", "logger", "room", "program",
     "job_id", "trace_id", "attempt", "priority", "status", "outcome", "worker_id", "delivery_id",
-    "endpoint_id", "event_type", "channel", "code", "retryable", "reason", "kind", "where", "http_status", "seconds", "wait",
-    "tokens", "rows", "count", "jobs", "seq", "digest",
+    "endpoint_id", "event_type", "channel", "code", "retryable", "reason", "kind", "where", "http_status",
+    "seconds", "wait", "tokens", "rows", "count", "jobs", "seq", "digest",
     "pid", "device", "slots", "model", "engine", "url_host", "host", "port", "signal", "exit_status", "child",
     "method", "route", "version", "database", "request_id",
 })  # fmt: skip

@@ -5,7 +5,10 @@ In: an Api. Out: an ASGI application. `python -m integrations.http_api` makes th
 
 from __future__ import annotations
 
+from typing import Final
+
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from integrations.http_api import problems, routes
@@ -14,6 +17,10 @@ from worker import __version__
 from worker.errors import BodyTooLarge
 
 UPLOADS = "/v1/uploads"
+#: FastAPI's own would tell of an exception with its text, which may quote a case (`worker.traces` tells ours)
+TELEMETRY_OFF: Final[TelemetryConfig] = {
+    "tracing": False, "metrics": False, "logs": False, "auto_configure": False,
+}  # fmt: skip
 
 
 def create_app(api: Api) -> FastAPI:
@@ -21,6 +28,7 @@ def create_app(api: Api) -> FastAPI:
         title="Pathlane",
         version=__version__,
         description="Ask a vision-language reasoner about pathology images. Research use only.",
+        telemetry=TELEMETRY_OFF,
     )
     app.state.api = api
     app.include_router(routes.router)

@@ -119,8 +119,8 @@ class Outbox:
             row = connection.execute(taken).one_or_none()
             if row is None:
                 return None
-            about = select(endpoints, jobs.c.traceparent).where(endpoints.c.id == row.endpoint_id)
-            to = connection.execute(about.where(jobs.c.id == row.job_id)).one()
+            about = select(endpoints, jobs.c.traceparent).join_from(deliveries, endpoints).join(jobs)
+            to = connection.execute(about.where(deliveries.c.id == row.id)).one()
             now = connection.execute(select(clock())).scalar_one()
         return Delivery(
             id=row.id, job_id=row.job_id, endpoint=endpoint_of(to, now), event_type=EventType(row.event_type),
