@@ -7,13 +7,14 @@ what was sent.
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from integrations import account
 from worker import log
 from worker.errors import (
     BodyTooLarge,
@@ -31,6 +32,9 @@ from worker.errors import (
     UnknownEndpoint,
 )
 from worker.jobs.request import problems_from
+
+#: what is refused here is counted
+SUBMISSION: Final = ("POST", "/v1/jobs")
 
 logger = log.get(__name__)
 
@@ -83,12 +87,14 @@ def install(app: FastAPI) -> None:
     """Answer every error of this application with a problem document."""
 
     @app.exception_handler(PathlaneError)
-    def _pathlane(_: Request, error: PathlaneError) -> JSONResponse:
+    def _pathlane(request: Request, error: PathlaneError) -> JSONResponse:
+        if (request.method, request.url.path) == SUBMISSION:
+            account.refused(error, channel="http")
         return problem(error)
 
     @app.exception_handler(RequestValidationError)
-    def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return problem(InvalidRequest(problems_from(error.errors())))
+    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _pathlane(request, InvalidRequest(problems_from(error.errors())))
 
     @app.exception_handler(HTTPException)
     def _http(_: Request, error: HTTPException) -> JSONResponse:

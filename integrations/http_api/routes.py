@@ -42,14 +42,8 @@ def submit(
 ) -> dict[str, Any]:
     """202: stored, and it will end. 200: the same request had been accepted under this key before."""
     began = account.now()
-    try:
-        request = _with_key(body, idempotency_key)
-        submission = api.jobs.submit(
-            request, submitter=asker.name, actor=asker.actor, traceparent=traceparent
-        )
-    except PathlaneError as error:
-        account.refused(error, channel="http")
-        raise
+    request = _with_key(body, idempotency_key)
+    submission = api.jobs.submit(request, submitter=asker.name, actor=asker.actor, traceparent=traceparent)
     api.ring()
     job = submission.job
     response.headers["Location"] = f"/v1/jobs/{job.id}"

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -142,7 +143,7 @@ def test_the_spans_of_a_case_are_one_trace_from_submission_to_delivery(watched, 
     for name, parent in WAY.items():
         assert spans[name].parent_id == (spans[parent].span_id if parent else caller)
     for parts in (["queue", "read", "finish", "deliver"], ["imaging", "engine.prefill", "engine.decode"]):
-        for one, following in zip(parts, parts[1:], strict=False):
+        for one, following in pairwise(parts):
             assert spans[one].ended <= spans[following].began + 5_000_000  # timestamps of a database: 1 ms
     assert all(span.ended >= span.began for span in spans.values())
     assert not any(span.is_error for span in spans.values())

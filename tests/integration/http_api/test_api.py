@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from integrations.http_api.app import create_app
 from integrations.http_api.state import Api
 from tests.builders import a_reading
+from tests.scrapes import of_this_process
+from worker import log
 from worker.errors import BrokerUnavailable, StoreUnavailable
 from worker.jobs.event import Payload
 from worker.store import schema
@@ -231,3 +234,30 @@ def test_a_reading_is_not_handed_out_unless_that_can_be_written_down(client, api
     standby.close()
     problem(response, 503, "store_unavailable")
     assert "DAB" not in response.text
+
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(("header", "kept"), [(PARENT, PARENT), ("Canary", None), ("x" * 5000, None)])
+def test_a_submitters_trace_is_kept_and_what_is_none_is_no_reason_to_refuse(client, api, header, kept):
+    response = client.post("/v1/jobs", json=BODY, headers={"traceparent": header})
+    assert response.status_code == 202
+    assert api.jobs.get(response.json()["id"]).traceparent == kept
+
+
+def test_what_is_submitted_is_counted_and_logged_under_its_id_and_what_is_refused_by_its_code(client):
+    before = of_this_process()
+    with capture_logs([log.only_listed_fields]) as lines:
+        job_id = client.post("/v1/jobs", json=BODY, headers={"idempotency-key": "k"}).json()["id"]
+        assert client.post("/v1/jobs", json=BODY, headers={"idempotency-key": "k"}).status_code == 200
+        other = BODY | {"question": "Another?"}
+        assert client.post("/v1/jobs", json=other, headers={"idempotency-key": "k"}).status_code == 409
+        assert client.post("/v1/jobs", json={"question": "Canary"}).status_code == 422
+        assert client.get("/v1/jobs/job_none").status_code == 404
+    submitted = [line for line in lines if line["event"] == "job.submitted"]
+    assert [(line["job_id"], line["channel"]) for line in submitted] == [(job_id, "http")]
+    after = of_this_process()
+    assert after.since(before, "pathlane_jobs_submitted_total", channel="http") == 1
+    for code, times in (("idempotency_conflict", 1), ("invalid_request", 1), ("not_found", 0)):
+        assert after.since(before, "pathlane_submissions_refused_total", channel="http", code=code) == times
