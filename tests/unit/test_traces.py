@@ -25,7 +25,7 @@ def a_span(**attributes):
 
 
 def python(program):
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=150)
 
 
 def test_an_attribute_that_is_not_listed_is_dropped():
