@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 import worker.errors
 from integrations.http_api.problems import STATUSES
-from worker import settings
+from worker import metrics, settings
 from worker.errors import PathlaneError
 from worker.jobs.audit import Action
 from worker.store.tables import AuditRow
@@ -25,6 +25,7 @@ SECTIONS = {
     "Telling": settings.DeliverySettings,
     "Gateway": settings.ApiSettings,
     "Hospital systems": settings.LisSettings,
+    "Metrics and traces": settings.TelemetrySettings,
 }
 
 
@@ -68,7 +69,35 @@ def errors_page():
     return "\n".join([*lines, ""])
 
 
-@pytest.mark.parametrize(("name", "page"), [("settings.md", settings_page), ("errors.md", errors_page)])
+def metrics_page():
+    lines = [
+        "# Metrics",
+        "",
+        "What each program answers at `/metrics`, beside `pathlane_build_info` (its `version` and `program`) and the",
+        "`process_*` of its process. Where they answer: [monitor](../how-to/monitor.md). A histogram is three series:",
+        "`_bucket`, `_sum` and `_count`. The values of `code` are those of [errors](errors.md).",
+        "",
+        "| metric | type | answered by | labels | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for family in metrics.FAMILIES:
+        (described,) = family.metric.describe()
+        name = described.name + ("_total" if described.type == "counter" else "")
+        programs = ", ".join(family.programs)
+        labels = "; ".join(
+            f"`{label}`" + (f": {', '.join(values)}" if values else "")
+            for label, values in family.labels.items()
+        )
+        lines.append(
+            f"| `{name}` | {described.type} | {programs} | {labels or '-'} | {described.documentation} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+PAGES = [("settings.md", settings_page), ("errors.md", errors_page), ("metrics.md", metrics_page)]
+
+
+@pytest.mark.parametrize(("name", "page"), PAGES)
 def test_the_page_is_what_the_code_says(name, page):
     file = REFERENCE / name
     if os.environ.get("PATHLANE_WRITE_REFERENCE"):

@@ -87,6 +87,8 @@ class JobRow(Base):
     finished_at: Mapped[datetime | None]
     error_code: Mapped[str | None]
     error_text: Mapped[str | None]
+    #: the submitter's, where it sent a valid one
+    traceparent: Mapped[str | None]
 
 
 class ReadingRow(Base):

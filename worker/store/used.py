@@ -15,7 +15,7 @@ from worker.errors import ReferenceForbidden
 from worker.jobs.event import DeliveryStatus
 from worker.jobs.job import Status
 from worker.store.instances import instances
-from worker.store.jobs import jobs
+from worker.store.job_rows import jobs
 from worker.store.outbox import deliveries
 from worker.store.session import Database, clock
 
