@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql
 import worker.errors
 from integrations import cli
 from integrations.http_api.problems import STATUSES
-from worker import settings
+from worker import metrics, settings
 from worker.errors import AttemptsExhausted, PathlaneError
 from worker.jobs import event, request
 from worker.jobs.job import Job, Status
@@ -47,6 +47,7 @@ SECTIONS: Final = {
     "Telling": settings.DeliverySettings,
     "Gateway": settings.ApiSettings,
     "Hospital systems": settings.LisSettings,
+    "Metrics and traces": settings.TelemetrySettings,
 }
 
 
@@ -353,6 +354,29 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     ]
 
 
+def metrics_page() -> str:
+    lines = [
+        "# Metrics",
+        "",
+        "What each program answers at `/metrics`, beside `pathlane_build_info` (its `version` and `program`)",
+        "and the `process_*` of its process. Where they answer: [monitor](../how-to/monitor.md). A histogram is",
+        "three series: `_bucket`, `_sum` and `_count`. The values of `code` are those of [errors](errors.md).",
+        "",
+        "| metric | type | answered by | labels | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for family in metrics.FAMILIES:
+        (described,) = family.metric.describe()
+        name = described.name + ("_total" if described.type == "counter" else "")
+        sets = (
+            f"`{label}`" + (f": {', '.join(values)}" if values else "")
+            for label, values in family.labels.items()
+        )
+        cells = (f"`{name}`", described.type, ", ".join(family.programs), "; ".join(sets) or "-")
+        lines.append(f"| {' | '.join((*cells, described.documentation))} |")
+    return "\n".join([*lines, ""])
+
+
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "settings.md": settings_page,
     "errors.md": errors_page,
@@ -360,6 +384,7 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
     "request.md": request_page,
     "database.md": database_page,
     "cli.md": commands_page,
+    "metrics.md": metrics_page,
 }
 
 if __name__ == "__main__":

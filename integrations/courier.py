@@ -16,7 +16,7 @@ from integrations import retention, tasks
 from integrations.channels import Channels
 from integrations.telling import Telling
 from integrations.webhooks.delivery import attempt
-from worker import log, uploads
+from worker import log, metrics, traces, uploads
 from worker.address import AllowList
 from worker.app import DELIVER_QUEUE, SUBMIT_QUEUE, connect, consume
 from worker.errors import StoreUnavailable
@@ -69,10 +69,14 @@ def main() -> int:
     try:
         settings = read_settings()
         courier = courier_of(settings)
+        traces.configure("courier", settings.telemetry.traces_url)
     except SettingsError as error:
         print(f"pathlane gateway: {error}", file=sys.stderr)  # noqa: T201
         return EX_CONFIG
     log.configure("courier", settings.log_level)
+    metrics.serve(
+        metrics.Program.COURIER, host=settings.telemetry.metrics_host, port=settings.telemetry.metrics_port
+    )
     connect(settings.queue.broker_url.get_secret_value())
     tasks.install(courier)
     stopped = threading.Event()

@@ -16,6 +16,7 @@ from typing import Final
 import httpx
 from ulid import ULID
 
+from integrations import account
 from integrations.fhir import polling, subscription
 from integrations.fhir.client import FhirServer
 from integrations.fhir.gathering import gathered
@@ -107,11 +108,15 @@ class FhirOrders:
     def _take(self, heard: Heard) -> None:
         for refusal in heard.refusals:
             logger.warning("order.refused", code=refusal.code)
+            account.refused(refusal, channel="fhir")
         if not heard.announcements:
             return
+        began = account.now()
         receipts = self.intake.take([self._arrival(one) for one in heard.announcements])
         made = sum(len(receipt.jobs) for receipt in receipts)
         logger.info("messages.taken", count=len(receipts), jobs=made)
+        for receipt in receipts:
+            account.taken_in(receipt.jobs, channel="fhir", began=began)
         if made:
             self.ring(made)
 

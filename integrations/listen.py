@@ -15,12 +15,13 @@ from datetime import UTC, datetime
 
 from ulid import ULID
 
+from integrations import account
 from integrations.fhir_orders import fhir_orders_of
 from integrations.hl7.mllp import Limits, Peer, serve, tls_context
 from integrations.hl7.results import CONTROL_ID_LENGTH
 from integrations.reception import Reception
 from integrations.taking import client_of, delivery_bell, intake_of, job_bell, rules_of
-from worker import log
+from worker import log, metrics, traces
 from worker.app import connect, ring_readers
 from worker.errors import PathlaneError, StoreUnavailable, TransientError
 from worker.settings import Settings, SettingsError, read_settings
@@ -49,6 +50,12 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = read_settings()
         log.configure(arguments[0], settings.log_level)
+        traces.configure(arguments[0], settings.telemetry.traces_url)
+        metrics.serve(
+            metrics.Program(arguments[0]),
+            host=settings.telemetry.metrics_host,
+            port=settings.telemetry.metrics_port,
+        )
         connect(settings.queue.broker_url.get_secret_value())
         programs[arguments[0]](settings)
     except (SettingsError, PathlaneError, OSError, ValueError) as error:
@@ -142,9 +149,11 @@ def _announce(instances: Instances, intake: Intake, *, quiet_seconds: float) -> 
             channel=order.sender.channel, application=order.sender.application, facility="",
             control_id=str(ULID()), raw=b"", orders=(order,),
         )  # fmt: skip
+        began = account.now()
         (receipt,) = intake.take([arrival])
         instances.given_on(order.series_uid)
         logger.info("series.announced", jobs=len(receipt.jobs))
+        account.taken_in(receipt.jobs, channel="dicom", began=began)
         ring_readers([len(receipt.jobs)])
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from integrations import account
 from integrations.hl7.acknowledgement import Mode, acknowledge
 from integrations.hl7.head import Head, identity_of, read_head
 from integrations.hl7.message import parse
@@ -50,8 +51,11 @@ class Reception:
 
     def answer(self, batch: Sequence[bytes]) -> list[bytes]:
         """One acknowledgement a message, in their order; empty where the sender wants none."""
+        began = account.now()
         heard = [self._hear(raw) for raw in batch]
         receipts, problem = self._take([one.arrival for one in heard if one.arrival])
+        for receipt in receipts:
+            account.taken_in(receipt.jobs, channel="hl7", began=began)
         ended = iter(receipts)
         replies = []
         for one in heard:
@@ -75,6 +79,7 @@ class Reception:
             found = read_orders(message, self._profile(known))
         except PathlaneError as problem:
             logger.warning("message.refused", code=problem.code)
+            account.refused(problem, channel="hl7")
             return _Heard(head=head, mode=mode, problem=problem)
         orders = () if isinstance(found, Ignored) else found
         arrival = Arrival(
@@ -92,6 +97,7 @@ class Reception:
             receipts = self.intake.take(arrivals)
         except PathlaneError as problem:
             logger.warning("messages.not_taken", code=problem.code, count=len(arrivals))
+            account.refused(problem, channel="hl7")
             return [], problem
         made = sum(len(receipt.jobs) for receipt in receipts)
         logger.info("messages.taken", count=len(receipts), jobs=made)
@@ -119,5 +125,6 @@ class Reception:
 def _judged(one: _Heard, receipt: Receipt) -> _Heard:
     if receipt.taken is Taken.CONFLICT:
         logger.error("message.conflict")
+        account.refused(IdempotencyConflict(), channel="hl7")
         return replace(one, problem=IdempotencyConflict())
     return one

@@ -16,15 +16,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
 from celery import Task
 from celery.exceptions import Reject
 
+from integrations import account
 from integrations.telling import Telling
 from worker import log
+from worker.account import swept
 from worker.app import DELIVER_WEBHOOK, READ, READ_QUEUE, SUBMIT, app, ring, ring_deliveries
 from worker.bell import Bell
 from worker.errors import InputError, LeaseLost, StoreUnavailable
-from worker.jobs.event import DeliveryStatus
+from worker.jobs.event import Delivery, DeliveryStatus, Outcome
 from worker.jobs.request import parse_request
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
@@ -67,7 +70,7 @@ class Courier:
 
         Rings that went unheard are not waited for: what is due is delivered all the same (decision 7).
         """
-        self.jobs.sweep(patience_seconds=self.patience_seconds)
+        swept(self.jobs.sweep(patience_seconds=self.patience_seconds))
         due = self.outbox.due()
         if not due:
             return
@@ -120,12 +123,18 @@ class Courier:
         delivery = self.outbox.claim(delivery_id, lease_seconds=2 * self.attempt_seconds)
         if delivery is None:
             return
+        with structlog.contextvars.bound_contextvars(**account.log_context(delivery)):
+            outcome = self._attempt(delivery)
+        if outcome.status is not DeliveryStatus.PENDING:
+            self._go_on(delivery.endpoint.id)
+
+    def _attempt(self, delivery: Delivery) -> Outcome:
+        began = account.now()
         outcome = self.telling.attempt(delivery, now=datetime.now(UTC), chance=self.chance())
+        account.attempted(delivery, outcome, began=began)
         logger.info(
             "delivery.attempted",
-            delivery_id=delivery.id,
-            endpoint_id=delivery.endpoint.id,
-            attempt=delivery.attempt,
+            channel=account.channel_of(delivery),
             status=outcome.status.value,
             http_status=outcome.http_status,
             reason=outcome.reason,
@@ -133,9 +142,8 @@ class Courier:
         try:
             self.outbox.record(delivery, outcome)
         except LeaseLost:
-            logger.warning("delivery.lease_lost", delivery_id=delivery.id)
-        if outcome.status is not DeliveryStatus.PENDING:
-            self._go_on(delivery.endpoint.id)
+            logger.warning("delivery.lease_lost")
+        return outcome
 
     def _go_on(self, endpoint_id: str) -> None:
         """Ring for the next one to that endpoint: it was rung for in vain while the endpoint was busy."""
@@ -165,20 +173,31 @@ def submit(self: Task, request: dict[str, Any]) -> None:
     its question, where a row waits on disk. Its row counts towards the limit of those who can be told.
     """
     for courier in _installed:
-        _store(courier, str(self.request.id), request)
+        headers = self.request.headers or {}  # where OpenTelemetry's own Celery library puts it
+        _store(courier, str(self.request.id), request, traceparent=headers.get("traceparent"))
 
 
-def _store(courier: Courier, message_id: str, body: dict[str, Any]) -> None:
+def _store(
+    courier: Courier, message_id: str, body: dict[str, Any], *, traceparent: str | None = None
+) -> None:
+    began = account.now()
     try:
         request = parse_request(body)
         if request.idempotency_key is None:
             request = request.model_copy(update={"idempotency_key": f"message-{message_id}"})
-        courier.jobs.submit(request, submitter=CELERY_SUBMITTER, is_limited=False)
+        stored = courier.jobs.submit(
+            request, submitter=CELERY_SUBMITTER, is_limited=False, traceparent=traceparent
+        )
     except InputError as error:
+        account.refused(error, channel="celery")
         logger.warning("submission.refused", code=error.code, request_id=message_id)
     except StoreUnavailable:
         # Not lost: the message goes to the back of its queue.
         time.sleep(STORE_RETRY_SECONDS)
         raise Reject(requeue=True) from None
     else:
+        if stored.is_new:
+            account.taken_in(
+                [stored.job.id], channel="celery", began=began, traceparent=stored.job.traceparent
+            )
         ring(READ, queue=READ_QUEUE)

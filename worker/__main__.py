@@ -15,7 +15,7 @@ import socket
 import sys
 from functools import partial
 
-from worker import log, reasoners, tasks
+from worker import log, metrics, reasoners, tasks, traces
 from worker.app import READ_QUEUE, connect, consume, ring_deliveries, ring_readers
 from worker.bell import Bell
 from worker.drain import LEAVE_SECONDS, Drain
@@ -93,6 +93,7 @@ def _alive(settings: Settings) -> int:
 
 def _work(settings: Settings, device: str) -> int:
     log.configure("worker", settings.log_level)
+    _be_watched(settings, device)
     connect(settings.queue.broker_url.get_secret_value())
     # As many again as slots: STAT is claimed and prepared while all of them are taken.
     readers = 2 * settings.model.slots
@@ -122,6 +123,14 @@ def _work(settings: Settings, device: str) -> int:
         if not engine.close(timeout=LEAVE_SECONDS):
             leave_now(0)
     return 0
+
+
+def _be_watched(settings: Settings, device: str) -> None:
+    """Before the model is loaded, which may take minutes. Raises SettingsError."""
+    told = settings.telemetry
+    traces.configure("worker", told.traces_url)
+    number = int(device.removeprefix("cuda:")) if device.startswith("cuda:") else 0
+    metrics.serve(metrics.Program.WORKER, host=told.metrics_host, port=told.metrics_port, number=number)
 
 
 def _drain(settings: Settings, service: Service) -> Drain:
@@ -174,10 +183,13 @@ def _service(
         slots=settings.model.slots,
         running=0,
     )
+    slots = Slots(settings.model.slots_dir, devices.key_of(identity.device), settings.model.slots)
+    metrics.SLOTS.set(slots.count)
+    metrics.SLOTS_USED.set_function(lambda: float(slots.count - slots.free_here))
     return Service(
         jobs=Jobs(database, public_url=settings.delivery.public_url),
         workers=Workers(database),
-        slots=Slots(settings.model.slots_dir, devices.key_of(identity.device), settings.model.slots),
+        slots=slots,
         pipeline=pipeline,
         presence=presence,
         bells=Bells(read=Bell(ring_readers), deliver=Bell(ring_deliveries)),

@@ -16,9 +16,9 @@ import structlog
 
 LOGGABLE = frozenset({
     "event", "level", "timestamp", "logger", "room", "program",
-    "job_id", "attempt", "priority", "status", "outcome", "worker_id", "delivery_id", "endpoint_id",
-    "event_type", "code", "retryable", "reason", "kind", "where", "http_status", "seconds", "wait", "tokens",
-    "rows", "count", "jobs", "seq", "digest",
+    "job_id", "trace_id", "attempt", "priority", "status", "outcome", "worker_id", "delivery_id",
+    "endpoint_id", "event_type", "channel", "code", "retryable", "reason", "kind", "where", "http_status",
+    "seconds", "wait", "tokens", "rows", "count", "jobs", "seq", "digest",
     "pid", "device", "slots", "model", "engine", "url_host", "host", "port", "signal", "exit_status", "child",
     "method", "route", "version", "database", "request_id",
 })  # fmt: skip
@@ -36,6 +36,7 @@ _LIBRARIES = (
     "pydicom",
     "pynetdicom",
     "highdicom",
+    "opentelemetry",
 )
 
 
@@ -54,12 +55,23 @@ class LibraryHandler(logging.Handler):
         structlog.get_logger().log(record.levelno, "library.message", **fields)
 
 
+def _said_by(program: str) -> structlog.typing.Processor:
+    """On the lines of all threads: what is bound to a context is known to one."""
+
+    def say(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["program"] = program
+        return event
+
+    return say
+
+
 def configure(program: str, level: str = "info") -> None:
     """Set up logging for one program. Called by entrances, once."""
     pretty = sys.stderr.isatty()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _said_by(program),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             only_listed_fields,
@@ -69,7 +81,6 @@ def configure(program: str, level: str = "info") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(program=program)
     root = logging.getLogger()
     root.handlers[:] = [LibraryHandler(level=logging.WARNING)]
     for name in _LIBRARIES:

@@ -93,7 +93,7 @@ class Pipeline:
             raw_text=completion.text,
             prompt_tokens=completion.prompt_tokens,
             completion_tokens=completion.completion_tokens,
-            timings={"imaging": round(imaging_seconds, 6), "engine": round(completion.seconds, 6)},
+            timings=_timings(completion, imaging_seconds),
             provenance=self._provenance(patches, rows=completion.rows),
         )
 
@@ -131,6 +131,16 @@ class Pipeline:
             software={"pathlane": __version__, **model.software},
             patches=tuple(patch.record for patch in patches),
         )
+
+
+def _timings(completion: Completion, imaging_seconds: float) -> dict[str, float]:
+    spent = {
+        "imaging": imaging_seconds,
+        "engine": completion.seconds,
+        "first_token": completion.first_token_seconds,
+        "device": completion.device_seconds,
+    }
+    return {stage: round(seconds, 6) for stage, seconds in spent.items() if seconds is not None}
 
 
 def _legend(patches: Sequence[Patch]) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from worker import log
+from worker import account, log
 from worker.engine.reasoner import Interrupt
 from worker.engine.slots import Slots
 from worker.errors import (
@@ -175,9 +175,11 @@ class Service:
             if entry is None:
                 return False
             if entry.job.alone:
-                self._read_alone(entry)
+                with structlog.contextvars.bound_contextvars(**account.log_context(entry.job)):
+                    self._read_alone(entry)
                 return True
-        self._read(entry)
+        with structlog.contextvars.bound_contextvars(**account.log_context(entry.job)):
+            self._read(entry)
         return True
 
     def _claim(self, at_least: Priority) -> Entry | None:
@@ -198,12 +200,14 @@ class Service:
             self.held.remove(entry)
 
     def _read(self, entry: Entry) -> None:
-        with structlog.contextvars.bound_contextvars(**entry.job.log_context()):
-            logger.info("job.claimed")
-            try:
-                self._conclude(entry, self._outcome_of(entry))
-            finally:
-                self.held.remove(entry)
+        logger.info("job.claimed")
+        began = account.claimed(entry.job)
+        try:
+            result = self._outcome_of(entry)
+            account.read(entry.job, result, began=began)
+            self._conclude(entry, result)
+        finally:
+            self.held.remove(entry)
 
     def _outcome_of(self, entry: Entry) -> Reading | PathlaneError:
         try:
@@ -220,16 +224,20 @@ class Service:
             logger.warning("job.given_back")
             return
         self._judge_device(result)
+        began = account.now()
         while not self._stopped.is_set():
             try:
                 deliveries = self._write(entry.job, result)
             except LeaseLost:
                 logger.warning("job.lease_lost")
+                account.lease_lost()
                 return
             except StoreUnavailable:
                 logger.warning("store.unavailable")
                 self._stopped.wait(STORE_RETRY_SECONDS)
             else:
+                if not isinstance(result, EngineStopped):
+                    account.ended(entry.job, result, began=began)
                 for delivery_id in deliveries:
                     self.bells.deliver(delivery_id)
                 return
@@ -249,7 +257,9 @@ class Service:
     def _return(self, job: Job, *, suspect: bool) -> None:
         """Back to the queue. A suspect has used up this attempt and is read alone from now on."""
         if suspect:
-            logger.warning("job.suspect", status=self.jobs.suspect(job).value)
+            status = self.jobs.suspect(job)
+            logger.warning("job.suspect", status=status.value)
+            account.given_up(status)
         else:
             self.jobs.release(job)
             logger.info("job.released")
@@ -275,11 +285,12 @@ class Service:
         marks = [interrupt.cancelled for interrupt in suspects]
         taken = self.held.take_back()
         for entry in taken:
-            with structlog.contextvars.bound_contextvars(**entry.job.log_context()):
+            with structlog.contextvars.bound_contextvars(**account.log_context(entry.job)):
                 try:
                     self._return(entry.job, suspect=any(mark is entry.cancelled for mark in marks))
                 except LeaseLost:
                     logger.warning("job.lease_lost")
+                    account.lease_lost()
         if taken:
             self.bells.read(len(taken))
         self.held.wait_until(0, seconds=ENDING_SECONDS)
@@ -318,8 +329,7 @@ class Service:
         Rings that went unheard are not waited for: the jobs are read all the same.
         """
         found = self.jobs.sweep(patience_seconds=self.rhythm.patience)
-        if found.returned or found.poisoned:
-            logger.warning("sweep.found", count=found.returned + found.poisoned)
+        account.swept(found)
         rings = min(found.waiting, self.slots.free_here)
         if not rings or self.draining.is_set():
             return

@@ -256,6 +256,15 @@ class LisSettings(_Section):
         return _words(text)
 
 
+class TelemetrySettings(_Section):
+    metrics_port: Annotated[int, Field(ge=0, le=65000)] = 0
+    """First of the ports that metrics are answered on (`docs/how-to/monitor.md`); 0 answers on none."""
+    metrics_host: str = "127.0.0.1"
+    """Address that metrics are answered on, without a key: they say nothing of a case."""
+    traces_url: str = ""
+    """Where traces go (OTLP over HTTP, `http://127.0.0.1:4318/v1/traces`); without it, there are none."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     store: StoreSettings
@@ -265,6 +274,7 @@ class Settings:
     delivery: DeliverySettings
     api: ApiSettings
     lis: LisSettings
+    telemetry: TelemetrySettings
     log_level: str = "info"
 
 
@@ -283,6 +293,7 @@ def read_settings(log_level: str | None = None) -> Settings:
             delivery=DeliverySettings(),
             api=ApiSettings(),
             lis=LisSettings(),
+            telemetry=TelemetrySettings(),
             log_level=log_level or os.environ.get("PATHLANE_LOG_LEVEL", "info"),  # noqa: TID251
         )
     except ValidationError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from integrations import account
 from integrations.commands.place import (
     Place,
     data_option,
@@ -20,11 +21,11 @@ from integrations.commands.place import (
     tells_errors,
 )
 from integrations.view import job_document
-from worker import uploads
+from worker import traces, uploads
 from worker.errors import ImageMissing
 from worker.jobs.archived import SCHEME as ARCHIVE
 from worker.jobs.job import Job
-from worker.jobs.request import Priority, Style, parse_request
+from worker.jobs.request import JobRequest, Priority, Style, parse_request
 
 SUBMITTER = "command-line"
 POLL_SECONDS = 0.1
@@ -74,7 +75,7 @@ def submit(
             "idempotency_key", "correlation_id") if asked[name] is not None}  # fmt: skip
     body |= {"images": references, "options": list(asked["options"])}
     body |= {"endpoints": list(asked["endpoints"])} if asked["endpoints"] else {}
-    job = place.jobs.submit(parse_request(body), submitter=SUBMITTER, actor=place.actor).job
+    job = _submitted(place, parse_request(body))
     if not place.ring():
         click.echo(
             "pathlane: stored, but the broker does not answer; a worker's sweep will find it", err=True
@@ -110,6 +111,15 @@ def cancel(job_id: str, *, data: Path | None) -> None:
     place = open_place(data)
     job, _ = place.jobs.cancel(job_id, actor=place.actor)
     click.echo(job.status.value if job.status.is_terminal else "cancelling")
+
+
+def _submitted(place: Place, request: JobRequest) -> Job:
+    traces.configure("command-line", place.settings.telemetry.traces_url)
+    began = account.now()
+    submission = place.jobs.submit(request, submitter=SUBMITTER, actor=place.actor)
+    if submission.is_new:
+        account.tell_submitted(submission.job.id, channel="command-line", began=began, ended=account.now())
+    return submission.job
 
 
 def _reference(place: Place, image: str, region: str | None, frame: int | None) -> dict[str, Any]:

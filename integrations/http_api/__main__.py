@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from integrations.gauges import Gauges
 from integrations.http_api.app import create_app
 from integrations.http_api.feed import Feed
 from integrations.http_api.history import History
 from integrations.http_api.limits import Limits
 from integrations.http_api.state import Api, Stores
 from integrations.webhooks.signing import Secret
-from worker import log, uploads
+from worker import log, metrics, traces, uploads
 from worker.app import check_broker, connect, ring_readers
 from worker.bell import Bell
 from worker.errors import RulesInvalid
@@ -27,6 +28,7 @@ from worker.store.audit import Audit
 from worker.store.bookmarks import Bookmarks
 from worker.store.changes import Changes
 from worker.store.deliveries import Deliveries
+from worker.store.depths import Depths
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
 from worker.store.keys import Keys
@@ -129,14 +131,30 @@ def _fhir(settings: Settings, database: Database) -> Callable[[Mapping[str, str]
     return orders.notified
 
 
+def _be_watched(settings: Settings) -> None:
+    told = settings.telemetry
+    if not told.metrics_port:
+        return
+    database = Database(settings.store.database_url.get_secret_value(), pool_size=1)
+    Gauges(
+        depths=Depths(database),
+        workers=Workers(database),
+        silent_seconds=2 * settings.store.lease_seconds,
+        queue_limit=settings.store.queue_limit,
+    ).show()
+    metrics.serve(metrics.Program.GATEWAY, host=told.metrics_host, port=told.metrics_port)
+
+
 def main() -> int:
     try:
         settings = read_settings()
         api = api_of(settings)
+        traces.configure("gateway", settings.telemetry.traces_url)
     except (SettingsError, RulesInvalid) as error:
         print(f"pathlane gateway: {error}", file=sys.stderr)  # noqa: T201
         return EX_CONFIG
     log.configure("gateway", settings.log_level)
+    _be_watched(settings)
     config = uvicorn.Config(
         create_app(api),
         host=settings.api.api_host,

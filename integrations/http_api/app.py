@@ -13,6 +13,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.utils import get_openapi
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from integrations.console import pages
@@ -37,6 +38,10 @@ from worker import __version__
 from worker.errors import BodyTooLarge
 
 UPLOADS: Final = "/v1/uploads"
+#: FastAPI's own would tell of an exception with its text, which may quote a case (`worker.traces` tells ours)
+TELEMETRY_OFF: Final[TelemetryConfig] = {
+    "tracing": False, "metrics": False, "logs": False, "auto_configure": False,
+}  # fmt: skip
 #: a path that is matched first stands first: /v1/jobs/batch before /v1/jobs/{job_id}
 _ROUTERS: Final = (
     worklist.router, jobs.router, events.router, readings.router, reviews.router, uploads.router,
@@ -57,7 +62,13 @@ def create_app(api: Api) -> FastAPI:
         api.feed.close()
         await run_in_threadpool(api.history.stop)
 
-    app = FastAPI(title="Pathlane", version=__version__, description=_ABOUT, lifespan=life)
+    app = FastAPI(
+        title="Pathlane",
+        version=__version__,
+        description=_ABOUT,
+        lifespan=life,
+        telemetry=TELEMETRY_OFF,
+    )
     app.state.api = api
     _describe(app)
     app.add_middleware(BodyLimit, max_bytes=api.max_body_bytes)
@@ -67,7 +78,7 @@ def create_app(api: Api) -> FastAPI:
 
 def description() -> dict[str, Any]:
     """The OpenAPI document, without a store."""
-    app = FastAPI(title="Pathlane", version=__version__, description=_ABOUT)
+    app = FastAPI(title="Pathlane", version=__version__, description=_ABOUT, telemetry=TELEMETRY_OFF)
     _describe(app)
     return app.openapi()
 

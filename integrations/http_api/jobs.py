@@ -13,12 +13,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Response
 from pydantic import Field
 
+from integrations import account
 from integrations.http_api.access import Caller, Reading, Steering, Submitting
 from integrations.http_api.answers import USUAL, answer, answers
 from integrations.http_api.documents import BatchShown, Given, JobId, JobShown
 from integrations.http_api.problems import problem_document
 from integrations.http_api.state import Api, Parts
 from integrations.view import job_document
+from worker import log
 from worker.errors import InputError, InvalidRequest, PathlaneError, QueueFull
 from worker.jobs.job import Job
 from worker.jobs.request import JobRequest, parse_request
@@ -34,9 +36,14 @@ _EXAMPLE: Final = {
 
 router = APIRouter(tags=["jobs"])
 
+logger = log.get(__name__)
+
 IdempotencyKey = Annotated[
     str | None,
     Header(max_length=200, description="The same key and request give the same job, however often."),
+]
+Traceparent = Annotated[
+    str | None, Header(description="W3C Trace Context: jobs join this trace; one that is not valid is none.")
 ]
 NoneMatch = Annotated[str | None, Header(alias="If-None-Match", description="An earlier answer's `ETag`.")]
 
@@ -70,27 +77,36 @@ class Batch(Given):
     openapi_extra={"requestBody": {"content": {"application/json": {"example": _EXAMPLE}}}},
 )  # fmt: skip
 def submit(
-    *, body: JobRequest, api: Parts, asker: Submitting, idempotency_key: IdempotencyKey = None
-) -> Response:
+    *, body: JobRequest, api: Parts, asker: Submitting,
+    idempotency_key: IdempotencyKey = None, traceparent: Traceparent = None,
+) -> Response:  # fmt: skip
     """202: stored, and it will end. 200: the same request had been accepted under this key before."""
+    began = account.now()
     request = _with_key(body, idempotency_key)
-    submission = api.stores.jobs.submit(request, submitter=asker.name, actor=asker.actor)
+    submission = api.stores.jobs.submit(
+        request, submitter=asker.name, actor=asker.actor, traceparent=traceparent
+    )
     api.ring()
-    return _submitted(api, submission, asker)
+    return _submitted(api, submission, asker, began=began)
 
 
 @router.post(
     "/v1/jobs/batch", status_code=HTTPStatus.MULTI_STATUS, response_model=BatchShown,
     summary="Ask up to a hundred questions", responses=USUAL,
 )  # fmt: skip
-def submit_batch(*, body: Batch, api: Parts, asker: Submitting) -> Response:
+def submit_batch(*, body: Batch, api: Parts, asker: Submitting, traceparent: Traceparent = None) -> Response:
     """207: for each request its own status. All that are stored are stored in one transaction."""
+    began = account.now()
     asked = [_parsed(one) for one in body.jobs]
     requests = [one for one in asked if isinstance(one, JobRequest)]
-    came = iter(api.stores.jobs.submit_each(requests, submitter=asker.name, actor=asker.actor))
+    came = iter(api.stores.jobs.submit_each(
+        requests, submitter=asker.name, actor=asker.actor, traceparent=traceparent
+    ))  # fmt: skip
     results = [next(came) if isinstance(one, JobRequest) else one for one in asked]
     if any(isinstance(result, Submission) for result in results):
         api.ring()
+    for result in results:
+        _account(result, began=began)
     return answer({"items": [_batch_item(result) for result in results]}, HTTPStatus.MULTI_STATUS)
 
 
@@ -120,6 +136,7 @@ def get(job_id: JobId, api: Parts, asker: Reading, if_none_match: NoneMatch = No
 def cancel(job_id: JobId, api: Parts, asker: Steering) -> Response:
     """A queued job is cancelled at once, a running one within a step; an ended one stays as it is."""
     job, _ = api.stores.jobs.cancel(job_id, actor=asker.actor)
+    logger.info("job.cancel_asked", job_id=job.id, status=job.status.value)
     return answer(_document(api, job, asker), HTTPStatus.ACCEPTED)
 
 
@@ -127,12 +144,18 @@ def cancel(job_id: JobId, api: Parts, asker: Steering) -> Response:
     "/v1/jobs/{job_id}/rerun", status_code=HTTPStatus.ACCEPTED, response_model=JobShown,
     summary="Ask again what a job asked", responses=USUAL | answers(404, 409) | _BEFORE,
 )  # fmt: skip
-def rerun(job_id: JobId, api: Parts, asker: Steering, idempotency_key: IdempotencyKey = None) -> Response:
+def rerun(
+    *, job_id: JobId, api: Parts, asker: Steering,
+    idempotency_key: IdempotencyKey = None, traceparent: Traceparent = None,
+) -> Response:  # fmt: skip
     """A new job with the same request (without its due time), which names this one in `rerun_of`."""
-    key = _own_key(idempotency_key)
-    submission = api.stores.jobs.rerun(job_id, submitter=asker.name, actor=asker.actor, idempotency_key=key)
+    began = account.now()
+    submission = api.stores.jobs.rerun(
+        job_id, submitter=asker.name, actor=asker.actor, idempotency_key=_own_key(idempotency_key),
+        traceparent=traceparent,
+    )  # fmt: skip
     api.ring()
-    return _submitted(api, submission, asker)
+    return _submitted(api, submission, asker, began=began)
 
 
 def _parsed(body: dict[str, Any]) -> JobRequest | InvalidRequest:
@@ -163,7 +186,15 @@ def _own_key(header: str | None) -> str | None:
     return (header or "").strip() or None
 
 
-def _submitted(api: Api, submission: Submission, asker: Caller) -> Response:
+def _account(result: Submission | InputError | QueueFull, *, began: float) -> None:
+    if isinstance(result, PathlaneError):
+        account.refused(result, channel="http")
+    elif result.is_new:
+        account.taken_in([result.job.id], channel="http", began=began, traceparent=result.job.traceparent)
+
+
+def _submitted(api: Api, submission: Submission, asker: Caller, *, began: float) -> Response:
+    _account(submission, began=began)
     status = HTTPStatus.ACCEPTED if submission.is_new else HTTPStatus.OK
     job = submission.job
     document = job_document(job, None) if submission.is_new else _document(api, job, asker)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from integrations import account
 from integrations.http_api.answers import PROBLEM
 from integrations.http_api.documents import names_of_fields
 from worker import log
@@ -40,6 +41,9 @@ from worker.errors import (
     UnknownEndpoint,
 )
 from worker.jobs.request import problems_from
+
+#: routes that make jobs: what they refuse is counted
+SUBMISSIONS: Final = frozenset({"/v1/jobs", "/v1/jobs/batch", "/v1/jobs/{job_id}/rerun"})
 
 logger = log.get(__name__)
 
@@ -122,6 +126,10 @@ def _of_http(status_code: int) -> dict[str, Any]:
     }
 
 
+def is_submission(request: Request) -> bool:
+    return request.method == "POST" and getattr(request.scope.get("route"), "path", "") in SUBMISSIONS
+
+
 def install(app: FastAPI, methods_at: Callable[[str], Sequence[str]]) -> None:
     """Answer every error of this application with a problem document.
 
@@ -130,17 +138,19 @@ def install(app: FastAPI, methods_at: Callable[[str], Sequence[str]]) -> None:
     names = names_of_fields()
 
     @app.exception_handler(PathlaneError)
-    def _pathlane(_: Request, error: PathlaneError) -> JSONResponse:
+    def _pathlane(request: Request, error: PathlaneError) -> JSONResponse:
+        if is_submission(request):
+            account.refused(error, channel="http")
         return problem(error)
 
     @app.exception_handler(RequestValidationError)
-    def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        return problem(InvalidRequest(problems_from(error.errors(), names=names)))
+    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _pathlane(request, InvalidRequest(problems_from(error.errors(), names=names)))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.BAD_REQUEST:  # the framework could not decode the body
-            return problem(InvalidRequest((("body", "is not JSON"),)))
+            return _pathlane(request, InvalidRequest((("body", "is not JSON"),)))
         headers = dict(error.headers or {})
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(methods_at(request.url.path))

@@ -10,11 +10,11 @@ import yaml
 from jsonschema import Draft201909Validator
 
 from integrations.cli import main
-from tests.unit.test_reference import SECTIONS
+from tests.unit.test_reference import MADE
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests" / "data" / "compose-spec.json").read_text())
-KNOWN = {f"PATHLANE_{name.upper()}" for section in SECTIONS.values() for name in section.model_fields}
+KNOWN = {f"PATHLANE_{name.upper()}" for section in MADE["SECTIONS"].values() for name in section.model_fields}
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 
 import pytest
 import structlog
@@ -23,6 +24,15 @@ def test_a_field_that_is_not_listed_is_dropped(lines):
     (line,) = lines()
     assert (line["event"], line["job_id"], line["program"]) == ("job.claimed", "job_1", "worker")
     assert "anary" not in json.dumps(line)
+
+
+def test_lines_of_every_thread_say_which_program_it_is(lines):
+    log.configure("worker")
+    thread = threading.Thread(target=lambda: log.get("x").info("job.claimed", job_id="job_1"))
+    thread.start()
+    thread.join()
+    (line,) = lines()
+    assert line["program"] == "worker"
 
 
 def test_a_logger_made_before_configuring_drops_them_too(lines):

@@ -203,6 +203,7 @@ class EngineLoop:
         if not running:
             return []
         failure: PathlaneError = InternalError()
+        rows, began = [ask.rows for ask in running], self._clock()
         try:
             return self._reasoner.step(plan.enter, plan.pause, self._moved)
         except EngineStopped:
@@ -211,6 +212,8 @@ class EngineLoop:
             failure = error
         except Exception as error:  # noqa: BLE001  an unforeseen error ends these requests, never the loop
             logger.error("engine.step_failed", rows=len(running), **log.kind_and_place(error))
+        finally:
+            _share(self._clock() - began, running, rows)
         self._reasoner.clear()
         begun = self._scheduler.begun
         if isinstance(failure, GpuOutOfMemory) or len(begun) == 1:
@@ -254,7 +257,7 @@ class EngineLoop:
         if isinstance(result, PathlaneError):
             future.set_exception(result)
         else:
-            future.set_result(result)
+            future.set_result(replace(result, device_seconds=ask.device_seconds))
 
     def _fail_waiting(self) -> None:
         with self._changed:
@@ -268,6 +271,13 @@ class EngineLoop:
         self._fail_waiting()
         for ask in self._scheduler.begun:
             self._tell(ask, EngineStopped(begun=ask in self._scheduler.running))
+
+
+def _share(seconds: float, asks: Sequence[Ask], rows: Sequence[int]) -> None:
+    """A step's time, divided by how many rows each had in it when it began."""
+    whole = sum(rows)
+    for ask, own in zip(asks, rows, strict=True):
+        ask.device_seconds += seconds * own / whole
 
 
 def _unread(reason: Finish) -> Completion:

@@ -99,6 +99,8 @@ class Ask:
     begun: bool = False
     #: whether it was put back to be read from the start, because a step with it failed
     again: bool = False
+    #: its share of the steps it was in so far
+    device_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.rows = self.prepared.samples
@@ -117,6 +119,10 @@ class Completion:
     seconds: float
     #: how many rows shared a step with it at most, its own included
     rows: int
+    #: from the start of its first step to its first token; None where the engine cannot tell
+    first_token_seconds: float | None = None
+    #: its share of the device's time: of each step its rows over all rows. The loop says it
+    device_seconds: float = 0.0
     #: of each token, before temperature and penalties, where they were asked for
     logprobs: tuple[float, ...] | None = None
     #: the further samples of the same prompt, in the order of their seeds

@@ -101,6 +101,10 @@ class Delivery:
     body: bytes
     #: from 1; the fence of the write that follows
     attempt: int
+    #: when the event was written down, which is when its job ended
+    created_at: datetime | None = None
+    #: of its job, where its submitter sent one
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from worker.errors import PathlaneError
 from worker.jobs.request import JobRequest, Priority
 
 ATTEMPTS_ALLOWED = 3
@@ -66,10 +67,16 @@ class Job:
     worker_id: str | None = None
     #: the job whose request this one asks again
     rerun_of: str | None = None
+    #: W3C Trace Context, where its submitter sent it
+    traceparent: str | None = None
 
     @property
     def priority(self) -> Priority:
         return self.request.priority
+
+    def is_tried_again_after(self, error: PathlaneError) -> bool:
+        """Whether this attempt, which ended in `error`, is followed by another."""
+        return error.retryable and self.attempt < ATTEMPTS_ALLOWED
 
     def log_context(self) -> dict[str, str | int]:
         """All that may be logged of a job."""

@@ -102,6 +102,7 @@ class Reading:
     raw_text: str
     prompt_tokens: int
     completion_tokens: int
-    #: seconds spent, by stage: `imaging`, `engine`
+    #: seconds spent, by stage: `imaging`; `engine`, from its first step to its last, of that `first_token`
+    #: where the engine can tell; `device`, its share of the device's time
     timings: dict[str, float]
     provenance: Provenance

@@ -119,9 +119,10 @@ class Unit(StrEnum):
 
 
 #: pixels are whole numbers, as one schema cannot say of a field by itself
-_SIDES = ("x", "y", "width", "height")
+_WHOLE: dict[str, JsonValue] = {side: {"type": "integer"} for side in ("x", "y", "width", "height")}
+_PIXELS: dict[str, JsonValue] = {"unit": {"const": "pixel"}}
 _REGIONS: list[JsonValue] = [
-    {"properties": {"unit": {"const": "pixel"}, **{side: {"type": "integer"} for side in _SIDES}}},
+    {"properties": _PIXELS | _WHOLE},
     {"properties": {"unit": {"const": "mm"}, "level": {"const": 0}}, "required": ["unit"]},
 ]  # fmt: skip
 

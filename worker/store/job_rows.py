@@ -21,7 +21,9 @@ FAR_FUTURE: Final = datetime(9999, 12, 31, tzinfo=UTC)
 jobs = cast("Table", JobRow.__table__)
 
 
-def job_row(request: JobRequest, *, submitter: str, rerun_of: str | None = None) -> dict[str, Any]:
+def job_row(
+    request: JobRequest, *, submitter: str, rerun_of: str | None = None, traceparent: str | None = None
+) -> dict[str, Any]:
     """The row of a new job; `created_at` and `not_before` are the caller's."""
     return {
         "id": f"job_{ULID()}", "status": Status.QUEUED, "level": request.priority.level,
@@ -29,6 +31,7 @@ def job_row(request: JobRequest, *, submitter: str, rerun_of: str | None = None)
         "alone": False, "cancel_requested": False, "submitter": submitter,
         "idempotency_key": request.idempotency_key, "correlation_id": request.correlation_id,
         "rerun_of": rerun_of, "request": request.model_dump(mode="json"), "request_digest": request.digest,
+        "traceparent": traceparent,
     }  # fmt: skip
 
 
@@ -48,4 +51,5 @@ def job_of(row: Row[Any]) -> Job:
         error_text=row.error_text,
         worker_id=row.worker_id,
         rerun_of=row.rerun_of,
+        traceparent=row.traceparent,
     )

@@ -34,6 +34,7 @@ from worker.jobs.audit import END_OF, SWEEP, UNNAMED, Action
 from worker.jobs.job import ATTEMPTS_ALLOWED, Job, Status, backoff
 from worker.jobs.reading import Reading, ReadingOutcome
 from worker.jobs.request import JobRequest, Priority
+from worker.jobs.trace import kept
 from worker.store import outbox
 from worker.store.audit import Audit, note
 from worker.store.backlog import Backlog, Queue, depth, queue
@@ -42,7 +43,7 @@ from worker.store.noted import NotedChange
 from worker.store.readings import add_reading, reading_of, reading_row, readings
 from worker.store.session import Database, clock
 from worker.store.submitting import Submission, Submissions, Submitter, Use, no_use
-from worker.store.tables import stands
+from worker.store.tables import BY_CLAIM, stands
 
 LIFTED = Priority.URGENT.level
 
@@ -55,6 +56,8 @@ class Sweep:
     poisoned: int
     #: queued jobs that may be claimed now, counted up to the sweep's limit
     waiting: int
+    #: ids of all whose lease had run out
+    lost: tuple[str, ...]
 
 
 class Jobs:
@@ -74,27 +77,50 @@ class Jobs:
         self._chance = chance
 
     def submit(
-        self, request: JobRequest, *, submitter: str, actor: str = "", is_limited: bool = True
+        self,
+        request: JobRequest,
+        *,
+        submitter: str,
+        actor: str = "",
+        is_limited: bool = True,
+        traceparent: str | None = None,
     ) -> Submission:
         """Store a request as QUEUED. The same key and request again give the same job, also in a full queue.
+
+        A `traceparent` (W3C Trace Context) that is not valid is left out.
 
         Raises IdempotencyConflict, InvalidRequest (a due time in the past), UnknownEndpoint, and QueueFull
         unless `is_limited` is False. The audit names `actor`, or else the submitter.
         """
-        who = Submitter(name=submitter, actor=actor or submitter)
+        who = _submitter(submitter, actor, traceparent)
         return self._submissions.take(request, who, is_limited=is_limited)
 
     def submit_each(
-        self, requests: Sequence[JobRequest], *, submitter: str, actor: str = ""
+        self,
+        requests: Sequence[JobRequest],
+        *,
+        submitter: str,
+        actor: str = "",
+        traceparent: str | None = None,
     ) -> list[Submission | InputError | QueueFull]:
         """As `submit`, for many in one transaction: for each, what came of it."""
-        return self._submissions.take_each(requests, Submitter(name=submitter, actor=actor or submitter))
+        who = _submitter(submitter, actor, traceparent)
+        return self._submissions.take_each(requests, who)
 
     def rerun(
-        self, job_id: str, *, submitter: str, actor: str = "", idempotency_key: str | None = None
+        self,
+        job_id: str,
+        *,
+        submitter: str,
+        actor: str = "",
+        idempotency_key: str | None = None,
+        traceparent: str | None = None,
     ) -> Submission:
-        """The same request as a new job, which names this one. Raises NotFound, NotEnded, and as `submit`."""
-        who = Submitter(name=submitter, actor=actor or submitter)
+        """The same request as a new job, which names this one. Raises NotFound, NotEnded, and as `submit`.
+
+        It joins the trace of whoever asks again, not the earlier job's.
+        """
+        who = _submitter(submitter, actor, traceparent)
         return self._submissions.take_again(job_id, who, idempotency_key=idempotency_key)
 
     def claim(
@@ -145,7 +171,7 @@ class Jobs:
         Gives the ids of the deliveries. Raises LeaseLost.
         """
         with self._database.write() as connection:
-            if error.retryable and job.attempt < ATTEMPTS_ALLOWED:
+            if job.is_tried_again_after(error):
                 wait = backoff(job.attempt, self._chance()).total_seconds()
                 _requeue(connection, job, wait=wait, alone=job.alone, code=error.code)
                 return []
@@ -207,6 +233,7 @@ class Jobs:
                 returned=ends.count(Status.QUEUED),
                 poisoned=ends.count(Status.FAILED),
                 waiting=waiting.scalar_one(),
+                lost=tuple(row.id for row in lost),
             )
 
     def _give_up(self, connection: Connection, job: Job, *, actor: str = SWEEP) -> Status:
@@ -255,6 +282,10 @@ class Jobs:
         """What waits and runs now, by priority, and how long the oldest has waited."""
         with self._database.read() as connection:
             return queue(connection)
+
+
+def _submitter(name: str, actor: str, traceparent: str | None) -> Submitter:
+    return Submitter(name=name, actor=actor or name, traceparent=kept(traceparent))
 
 
 def cancel_job(connection: Connection, job_id: str, *, public_url: str, actor: str) -> tuple[Job, list[str]]:
@@ -313,7 +344,8 @@ def _held(job_id: str, attempt: int) -> tuple[Any, ...]:
 
 def _claimable() -> Select[tuple[str]]:
     now = select(clock()).scalar_subquery()  # read once, not for every job that waits out a pause
-    return select(jobs.c.id).where(stands(jobs.c.status, Status.QUEUED), jobs.c.not_before <= now)
+    queued = select(jobs.c.id).where(stands(jobs.c.status, Status.QUEUED), jobs.c.not_before <= now)
+    return queued.with_hint(jobs, BY_CLAIM, "sqlite")
 
 
 _CLAIM: Final = NotedChange(

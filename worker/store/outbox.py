@@ -31,6 +31,7 @@ from worker.jobs.job import Job
 from worker.jobs.reading import Reading
 from worker.store.audit import entry, note, note_all
 from worker.store.endpoints import endpoint_of, endpoints
+from worker.store.job_rows import jobs
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock
 from worker.store.tables import DeliveryAttemptRow, DeliveryRow, stands
@@ -153,11 +154,13 @@ class Outbox:
             row = connection.execute(taken).one_or_none()
             if row is None:
                 return None
-            to = connection.execute(select(endpoints).where(endpoints.c.id == row.endpoint_id)).one()
+            about = select(endpoints, jobs.c.traceparent).join_from(deliveries, endpoints)
+            about = about.outerjoin(jobs, jobs.c.id == deliveries.c.job_id)  # a test event tells of no job
+            to = connection.execute(about.where(deliveries.c.id == row.id)).one()
             now = connection.execute(select(clock())).scalar_one()
         return Delivery(
             id=row.id, job_id=row.job_id, endpoint=endpoint_of(to, now), event_type=EventType(row.event_type),
-            body=row.body, attempt=row.attempt,
+            body=row.body, attempt=row.attempt, created_at=row.created_at, traceparent=to.traceparent,
         )  # fmt: skip
 
     def record(self, delivery: Delivery, outcome: Outcome) -> None:

@@ -48,6 +48,8 @@ class Submitter:
     name: str
     #: as the audit names whoever it was
     actor: str
+    #: W3C Trace Context, where a valid one came with the requests
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,9 @@ class Submissions:
             return known
         if is_limited:
             self.backlog.admit(connection, request.priority)
-        job = insert_job(connection, request, submitter=who.name, rerun_of=rerun_of)
+        job = insert_job(
+            connection, request, submitter=who.name, rerun_of=rerun_of, traceparent=who.traceparent
+        )
         note(connection, Action.SUBMITTED, actor=who.actor, job_id=job.id)
         if rerun_of is not None:
             note(connection, Action.RERUN, actor=who.actor, job_id=rerun_of, subject_id=job.id)
@@ -133,13 +137,14 @@ class Submissions:
 
 
 def insert_job(
-    connection: Connection, request: JobRequest, *, submitter: str, rerun_of: str | None = None
-) -> Job:
+    connection: Connection, request: JobRequest,
+    *, submitter: str, rerun_of: str | None = None, traceparent: str | None = None,
+) -> Job:  # fmt: skip
     """A QUEUED job, inside the caller's transaction. Raises InvalidRequest, UnknownEndpoint."""
     if request.due_at is not None and request.due_at <= connection.execute(select(clock())).scalar_one():
         raise InvalidRequest((("due_at", "lies in the past"),))
     outbox.check_endpoints(connection, request.endpoints)
-    row: dict[str, Any] = job_row(request, submitter=submitter, rerun_of=rerun_of)
+    row: dict[str, Any] = job_row(request, submitter=submitter, rerun_of=rerun_of, traceparent=traceparent)
     row |= {"created_at": clock(), "not_before": clock()}
     return job_of(connection.execute(insert(jobs).values(row).returning(jobs)).one())
 

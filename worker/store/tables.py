@@ -48,6 +48,10 @@ def stands(column: Column[Any], word: StrEnum) -> ColumnElement[bool]:
     return column == literal_column(f"'{word.value}'")
 
 
+#: a hint for SQLite, which would rather sort the rows of an index of lists
+BY_CLAIM = "INDEXED BY ix_jobs_claim"
+
+
 class JobRow(Base):
     """A request that was accepted, and where it stands."""
 
@@ -105,6 +109,8 @@ class JobRow(Base):
     error_code: Mapped[str | None]
     #: the same as a sentence that is safe to show
     error_text: Mapped[str | None]
+    #: the submitter's, where it sent a valid one
+    traceparent: Mapped[str | None]
 
 
 class ReadingRow(Base):

@@ -6,15 +6,20 @@ from datetime import UTC, datetime
 
 import hl7
 import pytest
+import structlog
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from integrations.reception import Reception
 from integrations.rules.reading import read_rules
 from tests.builders import a_reading
 from tests.messages import ROUTINE, STAT, lab_104
+from tests.scrapes import of_this_process
+from worker import log, traces
 from worker.errors import StoreUnavailable
 from worker.jobs.job import Status
 from worker.jobs.request import Priority
+from worker.jobs.trace import trace_of
 from worker.store.intake import Intake
 from worker.store.jobs import Jobs
 from worker.store.sealing import Seal
@@ -75,6 +80,41 @@ def pictures(database):
             sop_instance_uid=f"1.9.{number}", sop_class="1", reference="upload:sha256-" + "0" * 64, is_slide=False,
             is_eligible=True, pixels=1, order=order,
         ))  # fmt: skip
+
+
+@pytest.fixture
+def lines():
+    with capture_logs([structlog.contextvars.merge_contextvars, log.only_listed_fields]) as captured:
+        yield captured
+
+
+@pytest.mark.usefixtures("pictures")
+def test_each_job_of_a_message_is_counted_logged_and_told_under_its_id(ward, database, lines):
+    before, spans = of_this_process(), []
+    traces.install(spans.append)
+    try:
+        assert ward.send(message("M1", slide="S1"), message("M2", slide="S2"), b"no message") == [
+            "AA",
+            "AA",
+            "AR",
+        ]
+        assert ward.send(message("M1", slide="S1")) == ["AA"]
+    finally:
+        traces.install()
+    with database.read() as connection:
+        ids = set(connection.execute(text("SELECT id FROM jobs")).scalars())
+    submitted = [line for line in lines if line["event"] == "job.submitted"]
+    assert len(ids) == len(submitted) == 2, "a message that came again makes no job"
+    assert {line["job_id"] for line in submitted} == ids
+    assert {(line["channel"], line["trace_id"]) for line in submitted} == {
+        ("hl7", trace_of(i).name) for i in ids
+    }
+    assert {span.job_id for span in spans} == ids
+    assert {(span.name, span.told["channel"]) for span in spans} == {("submit", "hl7")}
+    after = of_this_process()
+    assert after.since(before, "pathlane_jobs_submitted_total", channel="hl7") == 2
+    refused = {"channel": "hl7", "code": "message_unreadable"}
+    assert after.since(before, "pathlane_submissions_refused_total", **refused) == 1
 
 
 def count(database, table):

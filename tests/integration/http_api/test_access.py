@@ -47,7 +47,9 @@ NEEDS = {
     ("GET", "/v1/status"): {"read", "operate"},
     ("GET", "/v1/status/history"): {"read", "operate"},
 }
-OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/fhir/notifications")}
+#: whoever signs in has a link; whoever is signed in, a session
+SESSION = {(method, "/v1/session") for method in ("POST", "GET", "DELETE")}
+OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/fhir/notifications")} | SESSION
 #: streams, which would not end here
 STREAMS = {"/v1/events"}
 

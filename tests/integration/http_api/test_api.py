@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 
 import pytest
 from fastapi.testclient import TestClient
+from structlog.testing import capture_logs
 
 from integrations.http_api.app import create_app
 from tests.builders import a_reading
 from tests.integration.http_api.conftest import BODY, KEY
+from tests.scrapes import of_this_process
+from worker import log
 from worker.errors import BrokerUnavailable, StoreUnavailable
 from worker.jobs.event import Payload
 from worker.store.audit import Audit
@@ -199,3 +202,71 @@ def test_a_reading_is_not_handed_out_unless_that_can_be_written_down(client, api
     standby.close()
     problem(response, 503, "store_unavailable")
     assert "DAB" not in response.text
+
+
+PARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize(("header", "kept"), [(PARENT, PARENT), ("Canary", None), ("x" * 5000, None)])
+def test_a_submitters_trace_is_kept_and_what_is_none_is_no_reason_to_refuse(client, api, header, kept):
+    response = client.post("/v1/jobs", json=BODY, headers={"traceparent": header})
+    assert response.status_code == 202
+    assert api.stores.jobs.get(response.json()["id"]).traceparent == kept
+
+
+def test_what_is_submitted_is_counted_and_logged_under_its_id_and_what_is_refused_by_its_code(client):
+    before = of_this_process()
+    with capture_logs([log.only_listed_fields]) as lines:
+        job_id = client.post("/v1/jobs", json=BODY, headers={"idempotency-key": "k"}).json()["id"]
+        assert client.post("/v1/jobs", json=BODY, headers={"idempotency-key": "k"}).status_code == 200
+        other = BODY | {"question": "Another?"}
+        assert client.post("/v1/jobs", json=other, headers={"idempotency-key": "k"}).status_code == 409
+        assert client.post("/v1/jobs", json={"question": "Canary"}).status_code == 422
+        assert client.get("/v1/jobs/job_none").status_code == 404
+    submitted = [line for line in lines if line["event"] == "job.submitted"]
+    assert [(line["job_id"], line["channel"]) for line in submitted] == [(job_id, "http")]
+    after = of_this_process()
+    assert after.since(before, "pathlane_jobs_submitted_total", channel="http") == 1
+    for code, times in (("idempotency_conflict", 1), ("invalid_request", 1), ("not_found", 0)):
+        assert after.since(before, "pathlane_submissions_refused_total", channel="http", code=code) == times
+
+
+def test_the_jobs_of_a_batch_join_one_trace_and_each_is_counted_for_what_came_of_it(client, api):
+    before = of_this_process()
+    known = BODY | {"idempotency_key": "known"}
+    assert client.post("/v1/jobs", json=known).status_code == 202
+    batch = {"jobs": [BODY, known, {"question": "Canary"}, BODY | {"endpoints": ["nobody"]}, BODY]}
+    items = client.post("/v1/jobs/batch", json=batch, headers={"traceparent": PARENT}).json()["items"]
+    assert [item["status"] for item in items] == [202, 200, 422, 422, 202]
+    new = [api.stores.jobs.get(items[number]["id"]).traceparent for number in (0, 1, 4)]
+    assert new == [PARENT, None, PARENT]
+    assert client.post("/v1/jobs/batch", json={"jobs": []}).status_code == 422
+    after = of_this_process()
+    assert after.since(before, "pathlane_jobs_submitted_total", channel="http") == 3
+    for code, times in (("invalid_request", 2), ("unknown_endpoint", 1)):
+        assert after.since(before, "pathlane_submissions_refused_total", channel="http", code=code) == times
+
+
+def test_a_rerun_is_a_submission_of_whoever_asks_again(client, api):
+    job_id = client.post("/v1/jobs", json=BODY, headers={"traceparent": PARENT}).json()["id"]
+    before = of_this_process()
+    assert client.post(f"/v1/jobs/{job_id}/rerun").status_code == 409
+    api.stores.jobs.cancel(job_id)
+    other = PARENT.replace("4bf9", "aaaa")
+    again = client.post(f"/v1/jobs/{job_id}/rerun", headers={"traceparent": other}).json()["id"]
+    alone = client.post(f"/v1/jobs/{job_id}/rerun").json()["id"]
+    assert [api.stores.jobs.get(one).traceparent for one in (job_id, again, alone)] == [PARENT, other, None]
+    assert client.post("/v1/jobs/job_none/rerun").status_code in {404, 422}
+    after = of_this_process()
+    assert after.since(before, "pathlane_jobs_submitted_total", channel="http") == 2
+    assert after.since(before, "pathlane_submissions_refused_total", channel="http", code="not_ended") == 1
+
+
+def test_what_is_refused_before_it_is_read_is_counted_too(client):
+    before = of_this_process()
+    assert client.post("/v1/jobs", json=BODY, headers={"authorization": "Bearer pl_none"}).status_code == 401
+    assert client.post("/v1/jobs", content=b"{").status_code in {400, 422}
+    assert client.post("/v1/uploads", content=b"").status_code == 422
+    after = of_this_process()
+    for code, times in (("not_allowed", 1), ("invalid_request", 1)):
+        assert after.since(before, "pathlane_submissions_refused_total", channel="http", code=code) == times

@@ -131,7 +131,7 @@ def test_jobs_are_counted_once_a_second_and_not_for_each(database):
     now = Clock()
     jobs = limited(database, 1000, now)
     counted = []
-    jobs._backlog._count = lambda _: counted.append(now.now)
+    jobs._submissions.backlog._count = lambda _: counted.append(now.now)
     for _ in range(50):
         now.now += 0.1
         submit(jobs)

@@ -427,3 +427,20 @@ def test_what_is_put_aside_when_the_engine_ends_is_no_suspect(words):
     assert guilty.exception(5).begun is True
     assert aside.exception(5).begun is False
     assert loop.close(timeout=5)
+
+
+def test_the_time_of_a_step_is_divided_among_those_who_were_in_it(loop, echo):
+    """By their rows: what all of them are told adds up to what passed."""
+    echo.gate.clear()
+    first = loop.submit(ask("alone"), Interrupt())
+    assert echo.reading.wait(5)
+    others = [loop.submit(ask(question), Interrupt()) for question in ("a", "b")]
+    began = time.monotonic()
+    time.sleep(0.2)
+    echo.gate.set()
+    alone = first.result(5).device_seconds
+    shared = [other.result(5).device_seconds for other in others]
+    passed = time.monotonic() - began
+    assert 0.2 <= alone <= passed + 0.2
+    assert shared[0] == shared[1] > 0
+    assert sum(shared) <= passed

@@ -90,7 +90,7 @@ def test_a_region_is_cut_out_and_recorded(opened: Opened, settings: ImagingSetti
     assert patch.record.pixels_digest == digest(TILE[2:20, 5:30].tobytes())
 
 
-@pytest.mark.parametrize("box", [(6, 2, 25, 18), (5, 3, 25, 18), (30, 0, 1, 1), (0, 0, 10**9, 1)])
+@pytest.mark.parametrize("box", [(6, 2, 25, 18), (5, 3, 25, 18), (30, 0, 1, 1), (0, 0, 10**7, 1)])
 def test_a_region_that_reaches_over_the_edge_is_refused(
     opened: Opened, settings: ImagingSettings, box: tuple[int, ...]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 from itertools import combinations
 
 import pytest
@@ -12,9 +13,10 @@ from PIL import Image
 
 from tests.drawn_slides import BLANK, CRUMBS, FAINT, GLASS, STRONG, TISSUE, Plan, drawn
 from tests.picture_slide import PictureSlide
-from worker.imaging.looking import read_picture
 from worker.imaging.sampling import sampled
-from worker.imaging.units import Magnification, Size
+from worker.imaging.slides import open_slide
+from worker.imaging.supply import InMemory
+from worker.imaging.units import Box, Magnification, Size
 from worker.imaging.wanted import Limits, Wanted
 from worker.imaging.windows import choose
 
@@ -198,7 +200,9 @@ def test_any_slide_gives_windows_inside_it_none_twice(size, asked, spacing, seed
 def test_on_a_real_slide_the_windows_lie_on_its_lymph_nodes(shared_data):
     """A level of a Camelyon slide; no threshold was set by it."""
     file = (shared_data / "dicom" / "ezwsi_camelyon_multiframe.dcm").read_bytes()
-    picture = read_picture(file, frame=None, max_pixels=10_000_000, max_bytes=10_000_000).pixels
+    with closing(open_slide(InMemory(data=file), LIMITS)) as slide:
+        size = slide.levels[0].size
+        picture = slide.read(Box(x=0, y=0, width=size.width, height=size.height), size)
     choice = choose(PictureSlide(picture, spacing=40.0), wanted(window=64, magnification=Magnification(0.25)))
     assert 0.2 < choice.mask.fraction < 0.3
     assert choice.mask.ink == 0.0

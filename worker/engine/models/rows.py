@@ -44,6 +44,8 @@ class Row:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     most: int = 0
+    #: when its first token was chosen
+    first_at: float | None = None
 
 
 class Rows:
@@ -142,6 +144,7 @@ class Rows:
         over = list[tuple[int, Finish]]()
         for number, (row, token) in enumerate(zip(self._running, chosen.tokens, strict=True)):
             row.ids.append(token)
+            row.first_at = row.first_at or now
             if chosen.logprobs is not None:
                 row.logprobs.append(chosen.logprobs[number])
             if finish := self._finish(row, token, now):
@@ -175,6 +178,7 @@ class Rows:
             completion_tokens=len(row.ids),
             seconds=now - row.began,
             rows=row.most,
+            first_token_seconds=row.first_at and row.first_at - row.began,
             logprobs=tuple(row.logprobs) if row.decoding.logprobs else None,
         )
         ask.rows -= 1
