@@ -85,7 +85,7 @@ def _sqlite_clock(element: clock, compiler: SQLCompiler, **options: Any) -> str:
 class _HintedSQLite(SQLiteCompiler):
     """`with_hint` says INDEXED BY (sqlite.org/lang_indexedby.html): a statement whose index is gone fails."""
 
-    def get_from_hint_text(self, _: Any, text: str) -> str:
+    def get_from_hint_text(self, _: Any, text: str | None) -> str | None:
         return text
 
 
