@@ -19,7 +19,7 @@ from worker.errors import QueueFull
 from worker.jobs.job import Status
 from worker.jobs.request import Priority
 from worker.store.session import clock
-from worker.store.tables import BY_CLAIM, JobRow, stands
+from worker.store.tables import JobRow, stands
 
 #: Percent of the limit that may wait before a priority is refused. A new routine job behind so many would
 #: be read last of all, so it is the one that loses least by waiting at its sender's. A fifth is kept for
@@ -67,7 +67,6 @@ class Backlog:
     def _count(self, connection: Connection) -> None:
         """On the caller's own connection: a second one may not be had while a pool is used up."""
         queued = select(literal(1)).where(stands(jobs.c.status, Status.QUEUED)).limit(self._limit)
-        queued = queued.with_hint(jobs, BY_CLAIM, "sqlite")
         waiting = connection.execute(select(func.count()).select_from(queued.subquery())).scalar_one()
         with self._lock:
             self._waiting = waiting

@@ -43,7 +43,7 @@ from worker.store.noted import NotedChange
 from worker.store.readings import add_reading, reading_of, reading_row, readings
 from worker.store.session import Database, clock
 from worker.store.submitting import Submission, Submissions, Submitter, Use, no_use
-from worker.store.tables import BY_CLAIM, stands
+from worker.store.tables import stands
 
 LIFTED = Priority.URGENT.level
 
@@ -344,8 +344,7 @@ def _held(job_id: str, attempt: int) -> tuple[Any, ...]:
 
 def _claimable() -> Select[tuple[str]]:
     now = select(clock()).scalar_subquery()  # read once, not for every job that waits out a pause
-    queued = select(jobs.c.id).where(stands(jobs.c.status, Status.QUEUED), jobs.c.not_before <= now)
-    return queued.with_hint(jobs, BY_CLAIM, "sqlite")
+    return select(jobs.c.id).where(stands(jobs.c.status, Status.QUEUED), jobs.c.not_before <= now)
 
 
 _CLAIM: Final = NotedChange(

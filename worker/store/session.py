@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Dialect, Double, Engine, create_engine, event, literal
-from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -82,13 +81,6 @@ def _sqlite_clock(element: clock, compiler: SQLCompiler, **options: Any) -> str:
     return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', printf('%+f seconds', {seconds})) || '000')"
 
 
-class _HintedSQLite(SQLiteCompiler):
-    """`with_hint` says INDEXED BY (sqlite.org/lang_indexedby.html): a statement whose index is gone fails."""
-
-    def get_from_hint_text(self, _: Any, text: str | None) -> str | None:
-        return text
-
-
 class Database:
     """One database and its pool of connections."""
 
@@ -109,7 +101,6 @@ class Database:
             parsed, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size, **options
         )
         if self.is_sqlite:
-            self.engine.dialect.statement_compiler = _HintedSQLite
             event.listen(self.engine, "connect", _prepare_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         else:

@@ -48,10 +48,6 @@ def stands(column: Column[Any], word: StrEnum) -> ColumnElement[bool]:
     return column == literal_column(f"'{word.value}'")
 
 
-#: a hint for SQLite, which would rather sort the rows of an index of lists
-BY_CLAIM = "INDEXED BY ix_jobs_claim"
-
-
 class JobRow(Base):
     """A request that was accepted, and where it stands."""
 
