@@ -21,6 +21,7 @@ from worker.store.outbox import DeliveryState, attempts, deliveries, state_of, s
 from worker.store.pages import Page, Position
 from worker.store.sealing import Seal
 from worker.store.session import Database
+from worker.store.tables import stands
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,10 @@ class Deliveries:
         newest = (c.created_at.desc(), c.id.desc())
         # One branch for each status, so that the index gives each in order and the page is merged from them.
         branches = [
-            select(c.id, c.created_at).where(c.status == status, *where).order_by(*newest).limit(limit + 1)
+            select(c.id, c.created_at)
+            .where(stands(c.status, status), *where)
+            .order_by(*newest)
+            .limit(limit + 1)
             for status in statuses or DeliveryStatus
         ]
         every = union_all(*(select(branch.subquery()) for branch in branches)).subquery()

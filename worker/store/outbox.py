@@ -250,10 +250,14 @@ class Outbox:
     def counts(self) -> dict[str, int]:
         """`due` now, `failing` (tried at least once, still pending), `exhausted`."""
         pending = stands(deliveries.c.status, DeliveryStatus.PENDING)
+        which = (
+            pending & (deliveries.c.next_at <= clock()),
+            pending & (deliveries.c.attempt > 0),
+            stands(deliveries.c.status, DeliveryStatus.EXHAUSTED),
+        )
+        # Each from an index of its own: what was delivered is not looked at.
         query = select(
-            func.count().filter(pending & (deliveries.c.next_at <= clock())),
-            func.count().filter(pending & (deliveries.c.attempt > 0)),
-            func.count().filter(deliveries.c.status == DeliveryStatus.EXHAUSTED),
+            *(select(func.count()).select_from(deliveries).where(w).scalar_subquery() for w in which)
         )
         with self._database.read() as connection:
             row = connection.execute(query).one()
