@@ -46,3 +46,15 @@ def test_the_engine_hears_how_urgent_a_case_is_and_whether_it_is_a_suspect(prior
     assert (provenance.engine, provenance.rows, provenance.dtype, provenance.seed) == (
         "in-flight", 7, "float32", engine.prompt.seed,
     )  # fmt: skip
+
+
+def test_the_pictures_are_kept_while_the_engine_is_at_it():
+    engine, order = Recording(), []
+    submit = engine.submit
+    engine.submit = lambda *a, **k: order.append("asked") or submit(*a, **k)
+    pipeline = Pipeline(
+        open_patches=lambda _: (), engine=engine, identity=IDENTITY,
+        limits=SimpleNamespace(max_new_tokens=8, answer_seconds=60), keep=lambda patches: order.append(patches),
+    )  # fmt: skip
+    pipeline.read(SimpleNamespace(request=a_request(), alone=False), threading.Event())
+    assert order == ["asked", ()]

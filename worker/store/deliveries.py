@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, select, tuple_, union_all
 
@@ -19,9 +19,11 @@ from worker.jobs.event import DeliveryStatus
 from worker.store.audit import note
 from worker.store.outbox import DeliveryState, attempts, deliveries, state_of, states
 from worker.store.pages import Page, Position
-from worker.store.sealing import Seal
 from worker.store.session import Database
 from worker.store.tables import stands
+
+if TYPE_CHECKING:
+    from worker.store.sealing import Seal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Row, Select, Table, case, func, insert, or_, select, update
 from ulid import ULID
@@ -31,9 +31,11 @@ from worker.jobs.job import Job
 from worker.jobs.reading import Reading
 from worker.store.audit import entry, note, note_all
 from worker.store.endpoints import endpoint_of, endpoints
-from worker.store.sealing import Seal
 from worker.store.session import Database, clock
 from worker.store.tables import DeliveryAttemptRow, DeliveryRow, stands
+
+if TYPE_CHECKING:
+    from worker.store.sealing import Seal
 
 #: attempts in flight to one endpoint, so that a slow receiver does not hold up the others; one over HL7
 IN_FLIGHT_PER_ENDPOINT = 4
