@@ -54,7 +54,7 @@ def test_the_pictures_are_kept_while_the_engine_is_at_it():
     engine.submit = lambda *a, **k: order.append("asked") or submit(*a, **k)
     pipeline = Pipeline(
         open_patches=lambda _: (), engine=engine, identity=IDENTITY,
-        limits=SimpleNamespace(max_new_tokens=8, answer_seconds=60), keep=lambda patches: order.append(patches),
+        limits=SimpleNamespace(max_new_tokens=8, answer_seconds=60), keep=order.append,
     )  # fmt: skip
     pipeline.read(SimpleNamespace(request=a_request(), alone=False), threading.Event())
     assert order == ["asked", ()]
