@@ -20,6 +20,8 @@ SCOPES = """'["submit", "read", "review", "operate"]'"""
 LEVELS = "CASE {priority} WHEN 'stat' THEN 0 WHEN 'urgent' THEN 1 WHEN 'routine' THEN 2 ELSE level END"
 FIELD = {"sqlite": "json_extract(request, '$.{name}')", "postgresql": "request->>'{name}'"}
 
+LISTED = ('pending', 'exhausted', 'gone', 'dropped')
+
 SQLITE = (
     """CREATE TRIGGER reviews_are_kept BEFORE DELETE ON reviews
  BEGIN SELECT RAISE(ABORT, 'reviews are never deleted'); END""",
@@ -54,8 +56,8 @@ def upgrade():
     op.get_bind().exec_driver_sql(
         f"UPDATE jobs SET asked_level = {levels}, correlation_id = {field.format(name='correlation_id')}")
     with op.batch_alter_table('jobs', schema=None) as batch_op:
-        batch_op.create_index('ix_jobs_newest', ['status', 'asked_level', 'created_at', 'id'], unique=False)
-        batch_op.create_index('ix_jobs_worklist', ['status', 'asked_level', 'due_order', 'created_at', 'id'], unique=False)
+        batch_op.create_index('ix_jobs_newest', ['asked_level', 'status', 'created_at', 'id'], unique=False)
+        batch_op.create_index('ix_jobs_worklist', ['asked_level', 'status', 'due_order', 'created_at', 'id'], unique=False)
         batch_op.create_index('ix_jobs_correlation', ['correlation_id'], unique=False, postgresql_where=sa.text('correlation_id IS NOT NULL'), sqlite_where=sa.text('correlation_id IS NOT NULL'))
 
     with op.batch_alter_table('cases', schema=None) as batch_op:
@@ -64,7 +66,10 @@ def upgrade():
 
     with op.batch_alter_table('deliveries', schema=None) as batch_op:
         batch_op.alter_column('job_id', existing_type=sa.Text(), nullable=True)
-        batch_op.create_index('ix_deliveries_newest', ['status', 'created_at', 'id'], unique=False)
+        batch_op.create_index('ix_deliveries_newest', ['created_at', 'id'], unique=False)
+        for status in LISTED:
+            where = sa.text(f"status = '{status}'")
+            batch_op.create_index(f'ix_deliveries_{status}', ['created_at', 'id'], unique=False, postgresql_where=where, sqlite_where=where)
 
     op.create_table('delivery_attempts',
     sa.Column('id', sa.Text(), nullable=False),
@@ -109,7 +114,8 @@ def downgrade():
     op.drop_table('delivery_attempts')
     op.execute("DELETE FROM deliveries WHERE job_id IS NULL")
     with op.batch_alter_table('deliveries', schema=None) as batch_op:
-        batch_op.drop_index('ix_deliveries_newest')
+        for status in ('newest', *LISTED):
+            batch_op.drop_index(f'ix_deliveries_{status}')
         batch_op.alter_column('job_id', existing_type=sa.Text(), nullable=False)
 
     with op.batch_alter_table('cases', schema=None) as batch_op:

@@ -10,8 +10,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from worker.errors import SchemaOutdated
+from worker.jobs.scope import Scope
 from worker.store import schema
 from worker.store.audit import Audit
+from worker.store.keys import Keys
 from worker.store.session import Database
 from worker.store.tables import Base
 from worker.store.verification import verify
@@ -137,3 +139,38 @@ def test_going_down_keeps_what_the_older_audit_can_hold(empty):
     assert rows(empty, "*") == before
     schema.migrate(empty)
     assert verify(empty).findings == ()
+
+
+BEFORE_SCOPES = """
+INSERT INTO api_keys (id, name, digest, created_at) VALUES ('key_1', 'lab', 'd', :at);
+INSERT INTO jobs (id, status, level, due_order, created_at, not_before, attempt, alone, cancel_requested,
+ submitter, request, request_digest) VALUES
+ ('job_1', 'queued', 1, :at, :at, :at, 0, false, false, 'lab', :lifted, ''),
+ ('job_2', 'queued', 0, :at, :at, :at, 0, false, false, 'lab', :stat, '')
+"""
+
+
+def test_older_keys_open_everything_and_older_jobs_are_listed_as_they_were_asked_for(empty):
+    schema.migrate(empty, "0003")
+    values = {
+        "at": "2026-01-01 00:00:00.000000", "lifted": '{"priority": "routine"}',
+        "stat": '{"priority": "stat", "correlation_id": "c-1"}',
+    }  # fmt: skip
+    with empty.write() as connection:
+        for words in BEFORE_SCOPES.strip().split(";"):
+            statement = words
+            if not empty.is_sqlite:
+                statement = re.sub(r":(lifted|stat)", r"CAST(:\1 AS jsonb)", statement)
+                statement = re.sub(r":at", "CAST(:at AS timestamptz)", statement)
+            used = {name: value for name, value in values.items() if f":{name}" in statement}
+            connection.execute(text(statement), used)
+    schema.migrate(empty)
+    (key,) = Keys(empty).all()
+    assert (key.scopes, key.expires_at) == (frozenset(Scope), None)
+    assert [tuple(row) for row in rows(empty, "id, level, asked_level, correlation_id, rerun_of", "jobs")] == [
+        ("job_1", 1, 2, None, None), ("job_2", 0, 0, "c-1", None),
+    ]  # fmt: skip
+    downgrade(empty, "0003")
+    assert [row.id for row in rows(empty, "id", "jobs")] == ["job_1", "job_2"]
+    schema.migrate(empty)
+    assert Keys(empty).all() == [key]

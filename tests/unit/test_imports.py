@@ -9,7 +9,7 @@ import pytest
 HEAVY = {
     "torch", "transformers", "numpy", "PIL", "pydicom", "pynetdicom", "highdicom", "wsidicom", "alembic", "httpx",
     "integrations.hl7", "integrations.dicom", "integrations.fhir", "integrations.rules", "worker.engine",
-    "worker.imaging",
+    "worker.imaging", "worker.store.sealing",
 }  # fmt: skip
 
 

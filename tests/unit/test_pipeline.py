@@ -106,3 +106,15 @@ def test_what_each_picture_may_have_is_written_down_where_they_share():
     each = many.provenance.decoding["max_pixels_each"]
     assert len(each) == 17
     assert sum(each) <= 10_240 * 28 * 28
+
+
+def test_the_pictures_are_kept_while_the_engine_is_at_it():
+    engine, order = Recording(), []
+    submit = engine.submit
+    engine.submit = lambda *a, **k: order.append("asked") or submit(*a, **k)
+    pipeline = Pipeline(
+        open_patches=lambda _: (), engine=engine, identity=IDENTITY,
+        limits=SimpleNamespace(max_new_tokens=8, answer_seconds=60), keep=order.append,
+    )  # fmt: skip
+    pipeline.read(SimpleNamespace(request=a_request(), alone=False), threading.Event())
+    assert order == ["asked", ()]

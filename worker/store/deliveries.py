@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Row, select, tuple_, union_all
 
@@ -19,8 +19,11 @@ from worker.jobs.event import DeliveryStatus
 from worker.store.audit import note
 from worker.store.outbox import DeliveryState, attempts, deliveries, state_of, states
 from worker.store.pages import Page, Position
-from worker.store.sealing import Seal
 from worker.store.session import Database
+from worker.store.tables import stands
+
+if TYPE_CHECKING:
+    from worker.store.sealing import Seal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,10 @@ class Deliveries:
         newest = (c.created_at.desc(), c.id.desc())
         # One branch for each status, so that the index gives each in order and the page is merged from them.
         branches = [
-            select(c.id, c.created_at).where(c.status == status, *where).order_by(*newest).limit(limit + 1)
+            select(c.id, c.created_at)
+            .where(stands(c.status, status), *where)
+            .order_by(*newest)
+            .limit(limit + 1)
             for status in statuses or DeliveryStatus
         ]
         every = union_all(*(select(branch.subquery()) for branch in branches)).subquery()

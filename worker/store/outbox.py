@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import Connection, Row, Select, Table, case, func, insert, or_, select, update
 from ulid import ULID
@@ -32,9 +32,11 @@ from worker.jobs.reading import Reading
 from worker.store.audit import entry, note, note_all
 from worker.store.endpoints import endpoint_of, endpoints
 from worker.store.job_rows import jobs
-from worker.store.sealing import Seal
 from worker.store.session import Database, clock
 from worker.store.tables import DeliveryAttemptRow, DeliveryRow, stands
+
+if TYPE_CHECKING:
+    from worker.store.sealing import Seal
 
 #: attempts in flight to one endpoint, so that a slow receiver does not hold up the others; one over HL7
 IN_FLIGHT_PER_ENDPOINT = 4
@@ -253,10 +255,14 @@ class Outbox:
     def counts(self) -> dict[str, int]:
         """`due` now, `failing` (tried at least once, still pending), `exhausted`."""
         pending = stands(deliveries.c.status, DeliveryStatus.PENDING)
+        which = (
+            pending & (deliveries.c.next_at <= clock()),
+            pending & (deliveries.c.attempt > 0),
+            stands(deliveries.c.status, DeliveryStatus.EXHAUSTED),
+        )
+        # Each from an index of its own: what was delivered is not looked at.
         query = select(
-            func.count().filter(pending & (deliveries.c.next_at <= clock())),
-            func.count().filter(pending & (deliveries.c.attempt > 0)),
-            func.count().filter(deliveries.c.status == DeliveryStatus.EXHAUSTED),
+            *(select(func.count()).select_from(deliveries).where(w).scalar_subquery() for w in which)
         )
         with self._database.read() as connection:
             row = connection.execute(query).one()

@@ -57,9 +57,10 @@ class JobRow(Base):
         # The order of claiming; as long as this index serves it, a claim costs the same at any depth.
         _partial_index("ix_jobs_claim", "level", "due_order", "created_at", where="status = 'queued'"),
         _partial_index("ix_jobs_lease", "lease_until", where="status = 'running'"),
-        # The two orders of lists. Nothing after `status` ever changes: whoever turns pages loses no row.
-        Index("ix_jobs_newest", "status", "asked_level", "created_at", "id"),
-        Index("ix_jobs_worklist", "status", "asked_level", "due_order", "created_at", "id"),
+        # The two orders of lists. Nothing after `status` ever changes: whoever turns pages loses no row. With
+        # `status` in front SQLite would claim from them, and sort.
+        Index("ix_jobs_newest", "asked_level", "status", "created_at", "id"),
+        Index("ix_jobs_worklist", "asked_level", "status", "due_order", "created_at", "id"),
         _partial_index("ix_jobs_correlation", "correlation_id", where="correlation_id IS NOT NULL"),
     )
 
@@ -175,7 +176,12 @@ class DeliveryRow(Base):
         UniqueConstraint("job_id", "endpoint_id", "event_type"),
         _partial_index("ix_deliveries_due", "next_at", where="status = 'pending'"),
         Index("ix_deliveries_endpoint", "endpoint_id", "lease_until"),
-        Index("ix_deliveries_newest", "status", "created_at", "id"),
+        # Lists of one status each, for the same reason without `status` in front; most are delivered.
+        Index("ix_deliveries_newest", "created_at", "id"),
+        *(
+            _partial_index(f"ix_deliveries_{status}", "created_at", "id", where=f"status = '{status}'")
+            for status in ("pending", "exhausted", "gone", "dropped")
+        ),
     )
 
     #: `msg_` and a ULID: the `webhook-id`, the same on every attempt

@@ -1,6 +1,7 @@
 """Who may do what, how often, and until when."""
 
 import dataclasses
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from integrations.http_api.limits import Limits
 from tests.builders import a_reading
 from tests.integration.http_api.conftest import BODY, KEY
 from tests.integration.http_api.test_api import problem, said
+from worker.jobs.request import parse_request
 from worker.jobs.scope import Scope
 from worker.store.keys import Keys
 
@@ -155,3 +157,12 @@ def test_the_command_line_gives_scopes_and_an_end(database, database_url, monkey
     assert "submit,read  until " in lines[1]
     assert "until 2999-01-01" in lines[2]
     assert [action for action, _ in said(database)] == ["key added"] * 3
+
+
+def test_the_command_line_prints_the_description_with_examples():
+    told = CliRunner().invoke(main, ["openapi"])
+    document = json.loads(told.output)
+    assert document == json.loads(json.dumps(description()))
+    assert document["openapi"].startswith("3.1")
+    body = document["paths"]["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    assert parse_request(body["example"])
