@@ -358,9 +358,9 @@ def metrics_page() -> str:
     lines = [
         "# Metrics",
         "",
-        "What each program answers at `/metrics`, beside `pathlane_build_info` (`version`, `program`) and the",
-        "`process_*` of its process. Where: [monitor](../how-to/monitor.md). A histogram is three series:",
-        "`_bucket`, `_sum` and `_count`. The values of `code` are those of [errors](errors.md).",
+        "What each program answers at `/metrics`, beside `pathlane_build_info` and the `process_*` of its",
+        "process. Where they answer: [monitor](../how-to/monitor.md). A histogram is three series: `_bucket`,",
+        "`_sum` and `_count`. The values of `code` are those of [errors](errors.md).",
         "",
         "| metric | type | answered by | labels | meaning |",
         "|---|---|---|---|---|",
