@@ -32,7 +32,8 @@ class Patch:
 
 
 def sandbox_of(settings: ImagingSettings) -> Sandbox:
-    """To be closed."""
+    """To be closed. Makes the folder of uploads where nobody has yet: a child is let into what is there."""
+    settings.uploads_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     confines = Confines(
         seconds=settings.decoder_seconds,
         memory_bytes=settings.decoder_memory_bytes,

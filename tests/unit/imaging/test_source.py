@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +18,7 @@ from worker import uploads
 from worker.errors import ImageRefused, ImageTooLarge, RegionOutside
 from worker.imaging.fetch import places_of, supply_of
 from worker.imaging.sandbox import Sandbox
-from worker.imaging.source import Patch, open_patches
+from worker.imaging.source import Patch, open_patches, sandbox_of
 from worker.jobs.request import ImageReference, Region, Unit
 from worker.settings import ImagingSettings
 
@@ -138,3 +140,14 @@ def test_the_smallest_picture_that_pillow_warns_of_is_cut_out_where_the_operator
     narrow = settings.model_copy(update={"max_image_pixels": side * side - 1})
     with pytest.raises(ImageTooLarge):
         opened(narrow, ImageReference(reference=uploaded(narrow, file.getvalue()), region=region))
+
+
+def test_the_first_upload_may_come_after_the_first_child(settings: ImagingSettings) -> None:
+    with closing(sandbox_of(settings)) as sandbox:
+        sandbox.start()
+        supplies = partial(supply_of, places=places_of(settings))
+        while not sandbox.pids():
+            time.sleep(0.01)
+        image = ImageReference(reference=uploaded(settings, png(TILE)))
+        (patch,) = open_patches([image], settings=settings, supply_of=supplies, sandbox=sandbox)
+    assert patch.pixels.tobytes() == TILE.tobytes()
