@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, TypeVar, Unpack
 
@@ -99,14 +99,14 @@ class AsyncPathlane:
                     case Listen():
                         came = await self._listen(step)
                     case Pause():
-                        came = await anyio.sleep(step.seconds)
+                        came = None
+                        await anyio.sleep(step.seconds)
 
     async def _send(self, step: Send) -> Answer | Lost:
         body = _pieces(step.body) if isinstance(step.body, Path) else step.body
+        url, headers = self._site.url(step.path), self._site.headers(step.headers)
         try:
-            response = await self._http.request(
-                step.method, self._site.url(step.path), content=body, headers=self._site.headers(step.headers)
-            )
+            response = await self._http.request(step.method, url, content=body, headers=headers)
         except httpx.RequestError as error:
             return Lost(reason=type(error).__name__)
         return answer_of(response)
@@ -114,13 +114,10 @@ class AsyncPathlane:
     async def _listen(self, step: Listen) -> Heard:
         url, headers = self._site.url(step.path), self._site.headers({"accept": "text/event-stream"})
         try:
-            async with (
-                self._http.stream("GET", url, headers=headers, timeout=step.silence) as response,
-                aclosing(response.aiter_lines()) as lines,
-            ):
+            async with self._http.stream("GET", url, headers=headers, timeout=step.silence) as response:
                 if response.status_code // 100 != 2:
                     return Heard.NOTHING
-                async for line in lines:
+                async for line in response.aiter_lines():
                     if (heard := step.ear.hear(line)) is not None:
                         return heard
         except httpx.RequestError:

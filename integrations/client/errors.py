@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 
 class PathlaneError(Exception):
-    """`code`: of docs/reference/errors.md; or `no_answer`, `unreadable`, `http_NNN` of something on the way."""
+    """`code`: of docs/reference/errors.md; or no_answer, unreadable, http_NNN: of something on the way."""
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class Pathlane:
         seconds: float = 30.0,
         http: httpx.Client | None = None,
     ) -> None:
-        """`seconds`: for one read or write. `http`: the caller's own (TLS, proxies), which stays the caller's."""
+        """`seconds`: for one read or write. `http`: the caller's own (TLS, proxies), who closes it."""
         self._site = Site.of(url, key)
         self._calls = Calls(tries=tries, patience=patience)
         self._own = None if http else httpx.Client(timeout=seconds)
@@ -105,18 +105,15 @@ class Pathlane:
                     case Listen():
                         came = self._listen(step)
                     case Pause():
-                        came = time.sleep(step.seconds)
+                        came = None
+                        time.sleep(step.seconds)
 
     def _send(self, step: Send) -> Answer | Lost:
         opened = step.body.open("rb") if isinstance(step.body, Path) else nullcontext(step.body)
+        url, headers = self._site.url(step.path), self._site.headers(step.headers)
         with opened as body:
             try:
-                response = self._http.request(
-                    step.method,
-                    self._site.url(step.path),
-                    content=body,
-                    headers=self._site.headers(step.headers),
-                )
+                response = self._http.request(step.method, url, content=body, headers=headers)
             except httpx.RequestError as error:
                 return Lost(reason=type(error).__name__)
         return answer_of(response)

@@ -69,7 +69,8 @@ def verify(
     given = [one.encode("utf-8", "replace") for one in named.get("webhook-signature", "").split(" ")]
     expected = [_signature(one, signed) for one in ([secret] if isinstance(secret, str) else secret)]
     # All are compared, so that the time taken does not tell which one fitted.
-    if not any([hmac.compare_digest(one, other) for one in given for other in expected]):
+    fits = [hmac.compare_digest(one, other) for one in given for other in expected]
+    if not any(fits):
         raise WebhookRefused("No signature fits: another secret, or a body that is not as it came.")
     return _event(webhook_id, bytes(body))
 
