@@ -17,7 +17,11 @@ from worker.jobs.scope import Scope
 from worker.store.keys import Keys
 
 QUESTION = "Which stain is shown?"
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def database_url(tmp_path):
+    return f"sqlite:///{tmp_path / 'pathlane.db'}"
 
 
 @pytest.fixture
