@@ -152,7 +152,7 @@ def test_refusals_say_their_code(pathlane, connect, url, api):
         stranger.get("job_1")
     api.stores.keys.add("narrow", "pl_narrow", scopes=[Scope.SUBMIT])
     with connect(url, "pl_narrow") as narrow:
-        assert narrow.submit("file:/a.png", QUESTION).question is None
+        assert narrow.cancel(narrow.submit("file:/a.png", QUESTION)).question is None
         with pytest.raises(Refused, match="scope_missing"):
             narrow.wait("job_1")
 
