@@ -36,6 +36,7 @@ def reader(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone")
     for name in ("Makefile", "pyproject.toml", "requirements-dev.lock"):
         (folder / name).symlink_to(ROOT / name)
+    (folder / "docs").symlink_to(DOCS)
     for name in ("my-model", "Patho-R1-3B"):
         (folder / "models" / name).parent.mkdir(exist_ok=True)
         (folder / "models" / name).symlink_to(CHECKPOINT)
@@ -104,6 +105,10 @@ def test_a_question_by_curl_becomes_a_job(reader):
     assert document["options"][1] == "Immunohistochemistry with DAB"
 
 
+def test_the_clients_answer_as_their_page_says(reader):
+    assert reader.read(HOW_TO / "use-the-client.md") == [f"{DAB}\n"] * 3
+
+
 def test_shadow_rules_are_explained_as_the_page_says(reader):
     page = HOW_TO / "from-shadow-to-live.md"
     reader.read(page, "3. Turn one rule")
@@ -162,5 +167,5 @@ def test_what_is_not_run_is_counted_and_no_page_is_forgotten():
     assert {page: n for page in pages if (n := sum(bool(one.not_run) for one in commands(page)))} == NOT_RUN
     run = {page for page in pages if any(not one.not_run for one in commands(page))}
     elsewhere = {HOW_TO / "back-up-and-restore.md"}  # tests/acceptance/test_back_up.py
-    others = {HOW_TO / f"{name}.md" for name in ("submit", "two-gpus", "two-hosts")}
+    others = {HOW_TO / f"{name}.md" for name in ("submit", "two-gpus", "two-hosts", "use-the-client")}
     assert run == {README, TUTORIAL, *ON_THE_TUTORIALS_STORE} | others | elsewhere
