@@ -197,7 +197,8 @@ def _submitted(api: Api, submission: Submission, asker: Caller, *, began: float)
     _account(submission, began=began)
     status = HTTPStatus.ACCEPTED if submission.is_new else HTTPStatus.OK
     job = submission.job
-    document = job_document(job, None) if submission.is_new else _document(api, job, asker)
+    is_bare = submission.is_new and asker.may_read  # nothing to hand out yet
+    document = job_document(job, None) if is_bare else _document(api, job, asker)
     return answer(document, status, {"Location": f"/v1/jobs/{job.id}"})
 
 

@@ -86,8 +86,11 @@ def test_a_key_that_may_only_submit_is_told_nothing_of_the_case(client, api, wit
     api.stores.jobs.finish(api.stores.jobs.claim(worker_id="w", lease_seconds=30), a_reading())
     again = client.post("/v1/jobs", json=body, headers=narrow | {"Idempotency-Key": "k"})
     assert (again.status_code, again.json()["status"]) == (200, "succeeded")
-    others = client.post(f"/v1/jobs/{first.json()['id']}/cancel", headers=narrow)
-    for response in (again, others):
+    rerun, cancelled = (
+        client.post(f"/v1/jobs/{first.json()['id']}/{verb}", headers=narrow) for verb in ("rerun", "cancel")
+    )
+    assert rerun.status_code == 202
+    for response in (first, again, rerun, cancelled):
         document = response.json()
         assert (document["reading"], document["question"], document["labels"]) == (None, None, {})
         assert "malignant" not in response.text
