@@ -34,7 +34,11 @@ class Part:
 
     def fields(self) -> dict[str, Any]:
         """Those of an ImageReference. Raises click.BadParameter."""
-        said = {"frame": self.frame, "magnification": self.magnification, "windows": self.windows}
+        said: dict[str, Any] = {
+            "frame": self.frame,
+            "magnification": self.magnification,
+            "windows": self.windows,
+        }
         if self.region is not None:
             said["region"] = _region(self.region)
         return {name: value for name, value in said.items() if value is not None}

@@ -201,7 +201,7 @@ def test_blank_glass_is_an_outcome_and_no_model_is_asked(viewer, series):
     assert reading["provenance"]["patches"][0]["tissue_covered"] == 0
 
 
-def test_a_label_alone_and_half_a_concatenation_are_no_slide(viewer, series, tmp_path):
+def test_a_label_alone_and_a_folder_without_dicom_are_no_slide(viewer, series, tmp_path):
     label = series("jpeg-full", STORED["jpeg-full"]) / "label.dcm"
     told = viewer.run("submit", label.as_uri(), *QUESTION, *OPTIONS, "--wait", "--json", status=1)
     assert json.loads(told)["error"]["code"] == "image_refused"

@@ -270,9 +270,8 @@ def by_dicom(port: int, files: list[Path], *, caller: str) -> list[tuple[str, st
     for dataset in datasets:
         sender.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
     association = sender.associate("127.0.0.1", port, ae_title="PATHLANE")
-    for dataset in datasets if association.is_established else []:
-        told.append(("C-STORE", str(association.send_c_store(dataset))))
     if association.is_established:
+        told += [("C-STORE", str(association.send_c_store(dataset))) for dataset in datasets]
         association.release()
     return told
 
