@@ -10,7 +10,6 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -149,6 +148,8 @@ class Http:
         self.keep("search", post("/v1/jobs/search", json={"accession": [str(w["acc"])]}))
         wrong = {"authorization": f"Bearer {w['token']}"}
         assert self.keep("key", get("/v1/status", headers=wrong)).status_code == 401
+        self.keep("session", post("/v1/session", json={"link": str(w["token"]), "key": str(w["token"])}))
+        self.keep("FHIR", post("/v1/fhir/notifications", json={"id": str(w["field"])}, headers=wrong))
         first = post("/v1/jobs", json=good | {"endpoints": []}, headers={"Idempotency-Key": "same"})
         other = good | {"question": f"Another {w['question']}?", "endpoints": []}
         conflict = post("/v1/jobs", json=other, headers={"Idempotency-Key": "same"})
@@ -236,7 +237,7 @@ def orders(up: Up, series: str) -> list[tuple[str, str]]:
     return [
         ("order", exchange(up, good.encode())),
         ("again", exchange(up, good.encode())),
-        ("kind", exchange(up, an_order("C2", series=series, kind=f"BAR^{WORDS['note']}").encode())),
+        ("kind", exchange(up, an_order("C2", series=series, kind="BAR^P01").encode())),
         ("field", exchange(up, an_order("C3", series=str(WORDS["file"])).encode())),
         ("no slide", exchange(up, good.replace("C1", "C4").replace("SPM|", "ZZZ|").encode())),
         ("characters", exchange(up, good.replace("C1", "C5").encode() + b"NTE|2||\xff\xfe\r")),
@@ -305,9 +306,12 @@ def slow_picture() -> bytes:
     return file.getvalue()
 
 
-def shown(up: Up, condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether it came true in time."""
-    with suppress(AssertionError):
-        up.until(condition, seconds)
-        return True
-    return False
+def in_slow_motion(up: Up, http: Http, job_id: str) -> None:
+    """The worker stands still most of the time, until the job has ended."""
+    (pid,) = up.pids()
+    worker, end = psutil.Process(pid), time.monotonic() + 150
+    while http.job(job_id)["status"] not in ENDED and time.monotonic() < end:
+        worker.suspend()
+        time.sleep(1.3)
+        worker.resume()
+        time.sleep(0.06)
