@@ -97,10 +97,14 @@ class Reader:
 
     def read(self, page: Path, heading: str = "") -> list[str]:
         """Type all commands of a page, or of one section of it; what each block printed."""
-        self._set.clear()
+        self.new_shell()
         wanted = [one for one in commands(page) if heading in ("", one.heading) and not one.not_run]
         assert wanted, f"nothing to type on {page.name}"
         return [self.type(block.text, block.where) for block in wanted]
+
+    def new_shell(self) -> None:
+        """What was exported counts no longer."""
+        self._set.clear()
 
     def type(self, text: str, where: str) -> str:
         """Raises AssertionError, with what was said, unless every command succeeds."""

@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import jpeg_ls
 import numpy as np
@@ -34,6 +35,7 @@ from PIL import Image
 from pydicom import uid
 from pydicom.data.data_manager import DATA_ROOT
 
+from tests.slides import Recipe, aperio_tiff, dicom_series
 from tests.unit.imaging.children import memory
 from tests.unit.imaging.dicom_files import encoded, native
 from worker.errors import DecoderUnavailable, DecodingCrashed, ImageRefused
@@ -71,7 +73,16 @@ def originals() -> list[Original]:
         file = io.BytesIO()
         Image.fromarray(photo).convert(mode).save(file, kind, **options)
         found.append(Original(kind, file.getvalue()))
-    return found
+    return [*found, *slides()]
+
+
+def slides() -> Iterator[Original]:
+    """One file of each kind that is read in pieces, as small as it can be."""
+    with TemporaryDirectory() as folder:
+        (path,) = dicom_series(Path(folder), Recipe(width=200, height=150, tile=SMALL, levels=1)).paths
+        yield Original("whole slide, DICOM", path.read_bytes())
+        aperio_tiff(path, width=200, height=150, levels=2)
+        yield Original("whole slide, Aperio", path.read_bytes())
 
 
 RASTER: tuple[tuple[str, str, dict], ...] = (

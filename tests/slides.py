@@ -38,11 +38,16 @@ def swapped_profile() -> bytes:
     return bytes(profile)
 
 
-def photograph(width: int, height: int) -> Image.Image:
-    """Two pieces of tissue on glass with a little noise; the same each time."""
+def glass(width: int, height: int) -> Image.Image:
+    """With a little noise; the same each time."""
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 2, (height, width, 3))
-    glass = Image.fromarray(np.clip(np.array(GLASS) + noise, 0, 255).astype(np.uint8))
+    return Image.fromarray(np.clip(np.array(GLASS) + noise, 0, 255).astype(np.uint8))
+
+
+def photograph(width: int, height: int) -> Image.Image:
+    """Two pieces of tissue on glass; the same each time."""
+    slide = glass(width, height)
     tissue, photo = Image.new("RGB", (width, height)), Image.fromarray(immunohistochemistry())
     for y in range(0, height, 512):
         for x in range(0, width, 512):
@@ -52,8 +57,8 @@ def photograph(width: int, height: int) -> Image.Image:
     draw = ImageDraw.Draw(mask)
     for left, top, right, bottom in ((0.08, 0.10, 0.45, 0.60), (0.55, 0.45, 0.92, 0.90)):
         draw.ellipse((width * left, height * top, width * right, height * bottom), fill=255)
-    glass.paste(tissue, (0, 0), mask)
-    return glass
+    slide.paste(tissue, (0, 0), mask)
+    return slide
 
 
 @cache
@@ -82,6 +87,8 @@ class Recipe:
     missing: frozenset[tuple[int, int]] = frozenset()
     #: a LABEL and an OVERVIEW, which show a name
     labels: bool = False
+    #: glass, and nothing on it
+    blank: bool = False
     #: further attributes of each level
     attributes: dict[str, Any] = field(default_factory=dict)
 
@@ -97,7 +104,8 @@ def dicom_series(folder: Path, recipe: Recipe | None = None) -> Made:
     """Writes the files of one series: `level0.dcm` (or `level0-part1.dcm` ...), `level1.dcm` ..."""
     recipe = recipe or Recipe()
     folder.mkdir(parents=True, exist_ok=True)
-    image, paths, levels = _photograph(recipe.width, recipe.height), [], []
+    drawn = glass if recipe.blank else _photograph
+    image, paths, levels = drawn(recipe.width, recipe.height), [], []
     for number in range(recipe.levels):
         shown = [seen(image, path, plane) for path in range(recipe.paths) for plane in range(recipe.planes)]
         levels.append(np.asarray(shown[recipe.planes // 2]))

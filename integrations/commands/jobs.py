@@ -20,10 +20,9 @@ from integrations.commands.place import (
     print_json,
     tells_errors,
 )
+from integrations.commands.references import Part, reference_of
 from integrations.view import job_document
-from worker import traces, uploads
-from worker.errors import ImageMissing
-from worker.jobs.archived import SCHEME as ARCHIVE
+from worker import traces
 from worker.jobs.job import Job
 from worker.jobs.request import JobRequest, Priority, Style, parse_request
 
@@ -41,7 +40,13 @@ WORKER_SILENT_SECONDS = 60.0
 @click.option(
     "--priority", type=click.Choice([p.value for p in Priority]), default="routine", show_default=True
 )
-@click.option("--region", help="X,Y,WIDTH,HEIGHT in pixels, of every image.")
+@click.option(
+    "--region", help="X,Y,WIDTH,HEIGHT of every image, in pixels; of slides also X,Y,WIDTH,HEIGHTmm."
+)
+@click.option(
+    "--magnification", type=float, help="Of a slide's region or windows; 20 is 0.5 microns per pixel."
+)
+@click.option("--windows", type=int, help="Windows that are chosen on a slide without a region, 1 to 16.")
 @click.option("--frame", type=int, help="DICOM frame number or TIFF page, from 1.")
 @click.option("--due-at", help="When the answer is wanted: 2026-11-23T18:00:00Z.")
 @click.option("--timeout", type=float, help="Seconds one attempt may spend in the model.")
@@ -64,13 +69,18 @@ def submit(
 ) -> None:
     """Ask a question about one to eight images (files, or file:, upload:, https:, s3:, dicomweb: references).
 
+    A folder is one image: the whole slide whose DICOM series lies in it.
+
     \b
     pathlane submit tile.png --question "Which stain is shown?" --wait
     pathlane submit a.dcm --data .pathlane --question "Which stain is shown?" \\
         --option "Hematoxylin and eosin" --option "No tissue" --priority stat --wait --json
+    pathlane submit slide/ --magnification 20 --windows 6 --question "Which stain is shown?"
+    pathlane submit slide.svs --region 2.5,1,0.8,0.8mm --question "Which stain is shown?"
     """
     place = open_place(data)
-    references = [_reference(place, image, asked["region"], asked["frame"]) for image in images]
+    part = Part(**{name: asked[name] for name in ("region", "frame", "magnification", "windows")}).fields()
+    references = [{"reference": reference_of(image, place.settings.imaging)} | part for image in images]
     body = {name: asked[name] for name in ("question", "style", "priority", "due_at", "timeout",
             "idempotency_key", "correlation_id") if asked[name] is not None}  # fmt: skip
     body |= {"images": references, "options": list(asked["options"])}
@@ -120,36 +130,6 @@ def _submitted(place: Place, request: JobRequest) -> Job:
     if submission.is_new:
         account.tell_submitted(submission.job.id, channel="command-line", began=began, ended=account.now())
     return submission.job
-
-
-def _reference(place: Place, image: str, region: str | None, frame: int | None) -> dict[str, Any]:
-    """Files are uploaded: a worker may be on another machine, and a path may name a patient."""
-    reference = image
-    if not image.startswith(("file:", "upload:", "https:", ARCHIVE)) and "://" not in image:
-        reference = _upload(place, Path(image))
-    entry: dict[str, Any] = {"reference": reference}
-    if region is not None:
-        try:
-            numbers = [int(number) for number in region.split(",")]
-            entry["region"] = dict(zip(("x", "y", "width", "height"), numbers, strict=True))
-        except ValueError:
-            raise click.BadParameter("give X,Y,WIDTH,HEIGHT", param_hint="--region") from None
-    return entry | ({"frame": frame} if frame is not None else {})
-
-
-def _upload(place: Place, path: Path) -> str:
-    imaging = place.settings.imaging
-    try:
-        with path.open("rb") as file:
-            chunks = iter(lambda: file.read(1 << 20), b"")
-            return uploads.keep(
-                imaging.uploads_dir,
-                chunks,
-                max_bytes=imaging.max_slide_bytes,
-                reserve_bytes=imaging.uploads_reserve_bytes,
-            )
-    except (FileNotFoundError, IsADirectoryError, PermissionError):
-        raise ImageMissing from None
 
 
 def _wait_for(place: Place, job: Job, seconds: float) -> Job:

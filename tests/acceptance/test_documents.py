@@ -156,6 +156,7 @@ def test_a_deployment_is_started_as_the_page_says(hosts, page, heading):
 
 
 def test_the_devices_and_workers_of_a_host_are_shown_as_the_page_says(hosts):
+    hosts.new_shell()
     hosts.type("pathlane migrate", "this test")
     devices, status = hosts.read(HOW_TO / "two-gpus.md")
     assert json.loads(devices)

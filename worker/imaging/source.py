@@ -8,6 +8,7 @@ does not know the question or the model.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from PIL import Image
@@ -33,7 +34,8 @@ class Patch:
 
 def sandbox_of(settings: ImagingSettings) -> Sandbox:
     """To be closed. Makes the folder of uploads where nobody has yet: a child is let into what is there."""
-    settings.uploads_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(OSError):  # whoever keeps an upload there says so
+        settings.uploads_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     confines = Confines(
         seconds=settings.decoder_seconds,
         memory_bytes=settings.decoder_memory_bytes,
