@@ -109,6 +109,7 @@ def _work(settings: Settings, device: str) -> int:
     drain = _drain(settings, service)
     watchdog = _watchdog(settings, service, engine, identity)
     tasks.install(service, drain)
+    signal.signal(signal.SIGTERM, lambda *_: _end_before_celery(drain))
     service.start()
     watchdog.start()
     try:
@@ -123,6 +124,15 @@ def _work(settings: Settings, device: str) -> int:
         if not engine.close(timeout=LEAVE_SECONDS):
             leave_now(0)
     return 0
+
+
+def _end_before_celery(drain: Drain) -> None:
+    """Cases are read before Celery listens, where rings go unheard. A second request only hurries the first:
+    another SystemExit would leave the wait for what is held, and its jobs to their leases."""
+    is_first = not drain.begun.is_set()
+    drain.begin()
+    if is_first:
+        sys.exit(0)
 
 
 def _be_watched(settings: Settings, device: str) -> None:

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from tests.unit.test_held import a_job
+from worker.__main__ import _end_before_celery
 from worker.drain import Drain
 from worker.held import Held
 
@@ -77,3 +78,15 @@ def test_a_process_that_leaves_for_a_reason_does_not_wait_for_its_program(way):
     way.drain.begin(69)
     assert way.gone.wait(2)
     assert way.left == [69]
+
+
+def test_asked_twice_before_celery_listens_nobody_leaves_the_wait_for_what_is_held(way):
+    """SystemExit ends the main thread's work once; raised again, it would end the wait for the jobs too."""
+    way.held.add(a_job())
+    with pytest.raises(SystemExit) as asked:
+        _end_before_celery(way.drain)
+    assert asked.value.code == 0
+    way.now = 3
+    _end_before_celery(way.drain)
+    assert way.drain.ended.wait(5)
+    assert way.given_back.is_set()
