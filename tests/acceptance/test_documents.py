@@ -19,7 +19,7 @@ README, TUTORIAL, HOW_TO = ROOT / "README.md", DOCS / "tutorial" / "first-readin
 DAB = "B. Immunohistochemistry with DAB"
 
 #: how many blocks of a page cannot be run here; each says why
-NOT_RUN = {README: 1, HOW_TO / "two-gpus.md": 1, HOW_TO / "upgrade.md": 1}
+NOT_RUN = {README: 1} | {HOW_TO / f"{name}.md": 1 for name in ("submit", "two-gpus", "upgrade")}
 
 #: pages whose commands need nothing but what the tutorial has made
 ON_THE_TUTORIALS_STORE = [
