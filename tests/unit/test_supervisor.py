@@ -136,6 +136,15 @@ def test_programs_of_one_stage_end_together_and_stages_one_after_the_other(super
     assert float(broker.read_text()) >= began + 0.5
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C is Python's own here, whatever a library in this process has made of it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_impatient_operator_asks_a_second_time(supervisor, tmp_path):
     file = lasting(supervisor, tmp_path, "worker", after=1, grace=60.0)
     # Later than the first is heard: two of them at once are one.
