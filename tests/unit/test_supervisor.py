@@ -141,7 +141,7 @@ def interruptible():
     """Ctrl-C is Python's own here, whatever a library in this process has made of it."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, before or signal.default_int_handler)
 
 
 @pytest.mark.usefixtures("interruptible")
