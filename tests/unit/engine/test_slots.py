@@ -114,3 +114,25 @@ def test_no_more_share_than_there_are_slots(tmp_path):
         slots.hold(timeout_seconds=0.1, share_after=0),
     ):
         pass
+
+
+def test_one_in_a_time_looks_whether_it_may_share(tmp_path):
+    """Readers that find nothing urgent come back for ever: together they ask no more often than one would."""
+    slots, entered = Slots(tmp_path, "GPU-1", 3), []
+
+    def share():
+        with slots.hold(timeout_seconds=30, share_after=0.3) as slot:
+            assert slot.is_shared
+            entered.append(time.monotonic())
+
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(slots.hold(timeout_seconds=0))
+        readers = [threading.Thread(target=share) for _ in range(3)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+    first, second, third = sorted(entered)
+    assert second - first > 0.29
+    assert third - second > 0.29
