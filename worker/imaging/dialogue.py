@@ -6,7 +6,6 @@ child asks for on the way comes from the supply, whose time is not the child's. 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
@@ -17,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from worker.errors import FetchFailed, ImageRefused, ImageUnreadable, PathlaneError, TransientError
+from worker.imaging.digests import of_bytes
 from worker.imaging.supply import Archived, InMemory, OnDisk, Remote, Supply
 from worker.imaging.wanted import Seen, Wanted
 from worker.imaging.wire import (
@@ -74,7 +74,7 @@ class Dialogue:
         left, end = self._seconds, time.monotonic() + WITH_FETCHING * self._seconds
         self._channel.deadline = time.monotonic() + self._seconds
         self._send_order()
-        source = _digest(self._supply.data) if isinstance(self._supply, InMemory) else None
+        source = of_bytes(self._supply.data) if isinstance(self._supply, InMemory) else None
         for _ in range(MOST_QUESTIONS):
             began = time.monotonic()
             self._channel.deadline = began + left
@@ -144,7 +144,7 @@ class Dialogue:
     @staticmethod
     def _seen(record: PatchRecord, source: str | None, rgb: bytes) -> Seen:
         source = record.source_digest if source is None else source
-        return Seen(rgb=rgb, record=replace(record, source_digest=source, pixels_digest=_digest(rgb)))
+        return Seen(rgb=rgb, record=replace(record, source_digest=source, pixels_digest=of_bytes(rgb)))
 
 
 def taken(supply: Supply, asked: Asked) -> Sequence[bytes]:
@@ -188,7 +188,3 @@ def _file_of(data: bytes) -> Iterator[BinaryIO]:
             view = view[file.write(view) :]
         file.seek(0)
         yield file
-
-
-def _digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()

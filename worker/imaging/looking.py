@@ -6,21 +6,21 @@ it of what reaches it. It knows neither references nor processes.
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
 
-from worker.errors import ImageRefused, ImageTooLarge, RegionOutside, UnsupportedImage
+from worker.errors import ImageRefused, RegionOutside, UnsupportedImage
 from worker.imaging.archived_frame import frame_file
 from worker.imaging.boundary import decoding, limit_pixels
 from worker.imaging.dicom import read_dicom
+from worker.imaging.digests import of_bytes
+from worker.imaging.files import check_bytes
 from worker.imaging.kinds import kind_of
 from worker.imaging.picture import Picture
 from worker.imaging.raster import read_raster
-from worker.imaging.sampling import REGION, sampled
-from worker.imaging.slide import Slide
-from worker.imaging.slides import open_slide, region_of
+from worker.imaging.sampling import part, sampled
+from worker.imaging.slides import open_slide
 from worker.imaging.supply import Archived, InMemory, OnDisk, Supply
-from worker.imaging.wanted import Limits, Seen, Wanted
+from worker.imaging.wanted import Seen, Wanted
 from worker.jobs.reading import PatchRecord
 from worker.jobs.request import Region, Unit
 
@@ -39,7 +39,7 @@ def look(supply: Supply, wanted: Wanted) -> tuple[Seen, ...]:
         max_bytes=wanted.limits.max_bytes,
     )
     # The worker has the bytes that it gave itself, and digests them while this decodes.
-    digest = "" if isinstance(supply, InMemory) else "sha256:" + hashlib.sha256(data).hexdigest()
+    digest = "" if isinstance(supply, InMemory) else of_bytes(data)
     with decoding("picture"):
         return (_seen(picture, wanted, digest),)
 
@@ -60,26 +60,7 @@ def _look_at_slide(supply: Supply, wanted: Wanted) -> tuple[Seen, ...] | None:
     if slide is None:
         return None
     with closing(slide):
-        return sampled(slide, wanted) if wanted.region is None else (_part(slide, wanted, wanted.region),)
-
-
-def _part(slide: Slide, wanted: Wanted, region: Region) -> Seen:
-    box, size = region_of(region, slide, wanted.magnification)
-    pixels, whole = slide.read(box, size), slide.levels[0].size
-    record = PatchRecord(
-        image=wanted.number,
-        source_digest=slide.digest,
-        pixels_digest="",
-        format=slide.format,
-        width=size.width,
-        height=size.height,
-        region=(box.x, box.y, box.width, box.height),
-        steps=slide.steps,
-        part=REGION,
-        spacing=None if slide.spacing is None else slide.spacing * box.width / size.width,
-        slide_size=(whole.width, whole.height),
-    )
-    return Seen(rgb=pixels.tobytes(), record=record)
+        return sampled(slide, wanted) if wanted.region is None else (part(slide, wanted, wanted.region),)
 
 
 def _whole(supply: Supply, wanted: Wanted) -> bytes:
@@ -94,15 +75,10 @@ def _whole(supply: Supply, wanted: Wanted) -> bytes:
         with decoding("file"), supply.paths[0].open("rb") as file:
             data = file.read(limits.max_bytes + 1)
     else:
-        _check_bytes(supply.file.size, limits)
+        check_bytes(supply.file.size, limits.max_bytes)
         data = supply.file.read(0, supply.file.size)
-    _check_bytes(len(data), limits)
+    check_bytes(len(data), limits.max_bytes)
     return data
-
-
-def _check_bytes(count: int, limits: Limits) -> None:
-    if count > limits.max_bytes:
-        raise ImageTooLarge(f"At most {limits.max_bytes} bytes are read.")
 
 
 def _seen(picture: Picture, wanted: Wanted, digest: str) -> Seen:

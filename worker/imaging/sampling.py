@@ -1,22 +1,24 @@
-"""Sampling: what the model is shown of a slide of which no region was asked for, and the record of it.
+"""Sampling: what the model is shown of a slide, and the record of it.
 
-In: a slide and what is wanted. Out: the overview and the chosen windows as patches, each with the share of
-the tissue that is covered and the digest of the mask; the overview alone where there is no tissue. It
-decides nothing that `windows` has not.
+In: a slide and what is wanted. Out: the region that was asked for; or else the overview and the chosen windows
+as patches, each with the share of the tissue that is covered and the digest of the mask; the overview alone
+where there is no tissue. The digest of the pixels is the worker's to make. It decides nothing that `windows`
+has not.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 
 from PIL import Image
 
 from worker.imaging.slide import Slide
+from worker.imaging.slides import region_of
 from worker.imaging.units import Box
 from worker.imaging.wanted import Seen, Wanted
 from worker.imaging.windows import Choice, choose
 from worker.jobs.reading import PatchRecord
+from worker.jobs.request import Region
 
 OVERVIEW, WINDOW, REGION = "overview", "window", "region"
 
@@ -27,7 +29,11 @@ def sampled(slide: Slide, wanted: Wanted) -> tuple[Seen, ...]:
     Raises what `Slide.read` raises.
     """
     choice = choose(slide, wanted)
-    common = _common(slide, wanted, choice)
+    common = replace(
+        _common(slide, wanted),
+        tissue_covered=round(choice.tissue_covered, 4),
+        mask_digest=choice.mask.digest,
+    )
     windows = tuple(_window(slide, choice, box, common) for box in choice.windows)
     whole = slide.levels[0].size
     is_shown_whole = bool(windows) and choice.windows[0].size == whole
@@ -36,7 +42,19 @@ def sampled(slide: Slide, wanted: Wanted) -> tuple[Seen, ...]:
     return (_overview(slide, choice, common), *windows)
 
 
-def _common(slide: Slide, wanted: Wanted, choice: Choice) -> PatchRecord:
+def part(slide: Slide, wanted: Wanted, region: Region) -> Seen:
+    """What was asked for. Raises RegionOutside, or what `Slide.read` raises."""
+    box, size = region_of(region, slide, wanted.magnification)
+    record = replace(
+        _common(slide, wanted),
+        part=REGION,
+        region=(box.x, box.y, box.width, box.height),
+        spacing=None if slide.spacing is None else slide.spacing * box.width / size.width,
+    )
+    return _seen(slide.read(box, size), record)
+
+
+def _common(slide: Slide, wanted: Wanted) -> PatchRecord:
     """What is the same for all patches of the slide."""
     whole = slide.levels[0].size
     return PatchRecord(
@@ -48,8 +66,6 @@ def _common(slide: Slide, wanted: Wanted, choice: Choice) -> PatchRecord:
         height=0,
         steps=slide.steps,
         slide_size=(whole.width, whole.height),
-        tissue_covered=round(choice.tissue_covered, 4),
-        mask_digest=choice.mask.digest,
     )
 
 
@@ -78,8 +94,4 @@ def _overview(slide: Slide, choice: Choice, common: PatchRecord) -> Seen:
 
 
 def _seen(pixels: Image.Image, record: PatchRecord) -> Seen:
-    rgb = pixels.tobytes()
-    digest = "sha256:" + hashlib.sha256(rgb).hexdigest()
-    return Seen(
-        rgb=rgb, record=replace(record, pixels_digest=digest, width=pixels.width, height=pixels.height)
-    )
+    return Seen(rgb=pixels.tobytes(), record=replace(record, width=pixels.width, height=pixels.height))

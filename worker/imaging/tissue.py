@@ -8,7 +8,6 @@ colours more than others, while dust, scratches and the edges of cover slips are
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageFilter
 
 from worker.imaging.components import Mask, labelled
+from worker.imaging.digests import of_bytes
 
 _Plane = npt.NDArray[np.uint8]
 
@@ -190,4 +190,4 @@ def _along(mask: Mask, radius: int) -> Mask:
 
 def _digest(mask: Mask) -> str:
     height, width = mask.shape
-    return "sha256:" + hashlib.sha256(b"%d %d\n" % (height, width) + np.packbits(mask).tobytes()).hexdigest()
+    return of_bytes(b"%d %d\n" % (height, width) + np.packbits(mask).tobytes())

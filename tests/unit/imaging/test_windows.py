@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
 from itertools import combinations
 
@@ -145,7 +144,6 @@ def test_the_record_says_where_each_picture_is_from():
     for each in seen:
         record = each.record
         assert len(each.rgb) == 3 * record.width * record.height
-        assert record.pixels_digest == "sha256:" + hashlib.sha256(each.rgb).hexdigest()
         assert (record.image, record.format, record.source_digest) == (3, "picture", SLIDE.digest)
         assert (record.slide_size, record.steps[0]) == ((1024, 768), "from a picture")
         assert record.mask_digest == choose(SLIDE, wanted()).mask.digest
