@@ -20,6 +20,7 @@ from pydantic import SecretStr
 from sphinx.pycode import ModuleAnalyzer
 from sqlalchemy import Column, Index, Table, UniqueConstraint
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.orm import Mapper
 
 import worker.errors
 from integrations import cli
@@ -281,8 +282,8 @@ def database_page() -> str:
         f"Change nothing by hand: the [audit](audit.md) is chained. {MADE}",
         "",
     ]
-    said = _said("worker.store.tables")
-    for mapper in sorted(tables.Base.registry.mappers, key=lambda one: inspect.getsourcelines(one.class_)[1]):
+    said = _said("worker.store.tables") | _said("worker.store.hospital_tables")
+    for mapper in sorted(tables.Base.registry.mappers, key=_place):
         row, table = mapper.class_, mapper.local_table
         assert isinstance(table, Table)
         columns = [
@@ -292,6 +293,10 @@ def database_page() -> str:
         lines += [f"## {table.name}", "", inspect.getdoc(row) or "", ""]
         lines += [*_table(("column", "type", "meaning"), columns), "", *_keys(table), ""]
     return "\n".join(lines)
+
+
+def _place(mapper: Mapper[Any]) -> tuple[bool, int]:
+    return mapper.class_.__module__ != tables.__name__, inspect.getsourcelines(mapper.class_)[1]
 
 
 def _type(column: Column[Any]) -> str:

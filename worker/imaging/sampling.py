@@ -1,9 +1,9 @@
 """Sampling: what the model is shown of a slide, and the record of it.
 
-In: a slide and what is wanted. Out: the region that was asked for; or else the overview and the chosen windows
-as patches, each with the share of the tissue that is covered and the digest of the mask; the overview alone
-where there is no tissue. The digest of the pixels is the worker's to make. It decides nothing that `windows`
-has not.
+In: a slide and what is wanted. Out: the region that was asked for; or else the overview and the chosen
+windows as patches, each with the share of the tissue that is covered and the digest of the mask; the
+overview alone where there is no tissue. The digest of the pixels is the worker's to make. It decides nothing
+that `windows` has not.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from sqlalchemy import Connection, Table, func, literal, select
 from worker.errors import QueueFull
 from worker.jobs.job import Status
 from worker.jobs.request import Priority
+from worker.store.base import stands
 from worker.store.session import clock
-from worker.store.tables import JobRow, stands
+from worker.store.tables import JobRow
 
 #: Percent of the limit that may wait before a priority is refused. A new routine job behind so many would
 #: be read last of all, so it is the one that loses least by waiting at its sender's. A fifth is kept for

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 from sqlalchemy import Table, insert, select, update
 
+from worker.store.hospital_tables import BookmarkRow
 from worker.store.session import Database
-from worker.store.tables import BookmarkRow
 
 bookmarks = cast("Table", BookmarkRow.__table__)
 

@@ -17,10 +17,10 @@ from worker.errors import NotFound
 from worker.jobs.audit import Action
 from worker.jobs.event import DeliveryStatus
 from worker.store.audit import note
+from worker.store.base import stands
 from worker.store.outbox import DeliveryState, attempts, deliveries, state_of, states
 from worker.store.pages import Page, Position
 from worker.store.session import Database
-from worker.store.tables import stands
 
 if TYPE_CHECKING:
     from worker.store.sealing import Seal

@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Table, func, select
 from worker.jobs.event import DeliveryStatus, EndpointStatus
 from worker.jobs.request import Priority
 from worker.store.backlog import queue
+from worker.store.base import stands
 from worker.store.session import Database, clock
-from worker.store.tables import DeliveryRow, EndpointRow, stands
+from worker.store.tables import DeliveryRow, EndpointRow
 
 deliveries = cast("Table", DeliveryRow.__table__)
 endpoints = cast("Table", EndpointRow.__table__)

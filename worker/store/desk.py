@@ -33,13 +33,13 @@ from worker.jobs.order import (
 from worker.jobs.request import ImageReference, JobRequest, Priority, Region, Style
 from worker.store.audit import audit, entry
 from worker.store.endpoints import endpoints
+from worker.store.hospital_tables import AskRow, CaseRow
 from worker.store.instances import MOST_PICTURES, pictures
 from worker.store.job_rows import job_row, jobs
 from worker.store.jobs import cancel_job
 from worker.store.pending import Pending
 from worker.store.sealing import Seal
 from worker.store.submitting import Use
-from worker.store.tables import AskRow, CaseRow
 
 #: accession numbers of test messages are no accession numbers of the lab's
 TEST_DOMAIN: Final = "test"

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Table, func, insert, select, update
 
 from worker import uploads
 from worker.jobs.order import Order, order_document, order_of
+from worker.store.hospital_tables import InstanceRow
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock
-from worker.store.tables import InstanceRow
 
 MOST_PICTURES = 8
 

@@ -22,12 +22,12 @@ from worker.jobs.request import Priority
 from worker.store.audit import audit
 from worker.store.backlog import Backlog
 from worker.store.desk import Desk, asks, cases
+from worker.store.hospital_tables import MessageRow
 from worker.store.job_rows import jobs
 from worker.store.pending import Pending
 from worker.store.sealing import Seal
 from worker.store.session import Database, clock
 from worker.store.submitting import Use, no_use
-from worker.store.tables import MessageRow
 
 messages = cast("Table", MessageRow.__table__)
 

@@ -38,12 +38,12 @@ from worker.jobs.trace import kept
 from worker.store import outbox
 from worker.store.audit import Audit, note
 from worker.store.backlog import Backlog, Queue, depth, queue
+from worker.store.base import stands
 from worker.store.job_rows import job_of, jobs
 from worker.store.noted import NotedChange
 from worker.store.readings import add_reading, reading_of, reading_row, readings
 from worker.store.session import Database, clock
 from worker.store.submitting import Submission, Submissions, Submitter, Use, no_use
-from worker.store.tables import stands
 
 LIFTED = Priority.URGENT.level
 

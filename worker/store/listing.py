@@ -20,12 +20,12 @@ from worker.jobs.job import TERMINAL, Status
 from worker.jobs.reading import ReadingOutcome
 from worker.jobs.request import Priority
 from worker.store.audit import audit
+from worker.store.hospital_tables import AskRow, CaseRow, MessageRow
 from worker.store.job_rows import FAR_FUTURE, jobs
 from worker.store.pages import Page, Position
 from worker.store.readings import readings
 from worker.store.reviews import reviews
 from worker.store.session import Database, clock
-from worker.store.tables import AskRow, CaseRow, MessageRow
 
 # Not from the desk and the intake, which seal: a gateway starts without that.
 asks = cast("Table", AskRow.__table__)

@@ -30,10 +30,11 @@ from worker.jobs.event import (
 from worker.jobs.job import Job
 from worker.jobs.reading import Reading
 from worker.store.audit import entry, note, note_all
+from worker.store.base import stands
 from worker.store.endpoints import endpoint_of, endpoints
 from worker.store.job_rows import jobs
 from worker.store.session import Database, clock
-from worker.store.tables import DeliveryAttemptRow, DeliveryRow, stands
+from worker.store.tables import DeliveryAttemptRow, DeliveryRow
 
 if TYPE_CHECKING:
     from worker.store.sealing import Seal

@@ -21,9 +21,9 @@ from worker.jobs.request import JobRequest
 from worker.store import outbox
 from worker.store.audit import note
 from worker.store.backlog import Backlog
+from worker.store.hospital_tables import AskRow
 from worker.store.job_rows import job_of, job_row, jobs
 from worker.store.session import Database, clock
-from worker.store.tables import AskRow
 
 asks = cast("Table", AskRow.__table__)
 

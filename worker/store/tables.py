@@ -10,42 +10,13 @@ slide ids are plain, because they are what is looked for.
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    ColumnElement,
-    ForeignKey,
-    Index,
-    LargeBinary,
-    SmallInteger,
-    Text,
-    UniqueConstraint,
-    literal_column,
-    text,
-)
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, LargeBinary, SmallInteger, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-from worker.store.session import Instant
-
-Json = JSON().with_variant(JSONB(), "postgresql")
-
-
-class Base(DeclarativeBase):
-    type_annotation_map = {datetime: Instant(), str: Text(), dict[str, Any]: Json, list[str]: Json}  # noqa: RUF012
-
-
-def _partial_index(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    return Index(name, *columns, unique=unique, postgresql_where=text(where), sqlite_where=text(where))
-
-
-def stands(column: Column[Any], word: StrEnum) -> ColumnElement[bool]:
-    """`column = 'word'`, written out: a bound parameter would hide a partial index from the planner."""
-    return column == literal_column(f"'{word.value}'")
+from worker.store import hospital_tables  # noqa: F401  whoever has one table has all: their metadata are one
+from worker.store.base import Base, partial_index
 
 
 class JobRow(Base):
@@ -55,13 +26,13 @@ class JobRow(Base):
     __table_args__ = (
         UniqueConstraint("submitter", "idempotency_key"),
         # The order of claiming; as long as this index serves it, a claim costs the same at any depth.
-        _partial_index("ix_jobs_claim", "level", "due_order", "created_at", where="status = 'queued'"),
-        _partial_index("ix_jobs_lease", "lease_until", where="status = 'running'"),
+        partial_index("ix_jobs_claim", "level", "due_order", "created_at", where="status = 'queued'"),
+        partial_index("ix_jobs_lease", "lease_until", where="status = 'running'"),
         # The two orders of lists. Nothing after `status` ever changes: whoever turns pages loses no row. With
         # `status` in front SQLite would claim from them, and sort.
         Index("ix_jobs_newest", "asked_level", "status", "created_at", "id"),
         Index("ix_jobs_worklist", "asked_level", "status", "due_order", "created_at", "id"),
-        _partial_index("ix_jobs_correlation", "correlation_id", where="correlation_id IS NOT NULL"),
+        partial_index("ix_jobs_correlation", "correlation_id", where="correlation_id IS NOT NULL"),
     )
 
     #: `job_` and a ULID
@@ -174,12 +145,12 @@ class DeliveryRow(Base):
     __tablename__ = "deliveries"
     __table_args__ = (
         UniqueConstraint("job_id", "endpoint_id", "event_type"),
-        _partial_index("ix_deliveries_due", "next_at", where="status = 'pending'"),
+        partial_index("ix_deliveries_due", "next_at", where="status = 'pending'"),
         Index("ix_deliveries_endpoint", "endpoint_id", "lease_until"),
         # Lists of one status each, for the same reason without `status` in front; most are delivered.
         Index("ix_deliveries_newest", "created_at", "id"),
         *(
-            _partial_index(f"ix_deliveries_{status}", "created_at", "id", where=f"status = '{status}'")
+            partial_index(f"ix_deliveries_{status}", "created_at", "id", where=f"status = '{status}'")
             for status in ("pending", "exhausted", "gone", "dropped")
         ),
     )
@@ -327,144 +298,6 @@ class WorkerRow(Base):
     seen_at: Mapped[datetime]
 
 
-class MessageRow(Base):
-    """One message of a hospital's system, as it came."""
-
-    __tablename__ = "messages"
-    __table_args__ = (UniqueConstraint("control_id", "channel", "application", "facility"),)
-
-    #: `in_` and a ULID
-    id: Mapped[str] = mapped_column(primary_key=True)
-    #: a word of `worker.jobs.order.Channel`
-    channel: Mapped[str]
-    #: who sent it: MSH-3, a FHIR server's name, an application entity title
-    application: Mapped[str]
-    #: MSH-4; empty where there is none
-    facility: Mapped[str]
-    #: its number at the sender: MSH-10 in HL7
-    control_id: Mapped[str]
-    #: sha256 of the bytes
-    digest: Mapped[str]
-    #: when it came
-    received_at: Mapped[datetime]
-    #: a test message (MSH-11 `T` or `D`)
-    is_test: Mapped[bool]
-    #: empty once the time to keep it is over
-    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
-
-
-class CaseRow(Base):
-    """One slide, as everybody's messages describe it by now."""
-
-    __tablename__ = "cases"
-    __table_args__ = (
-        UniqueConstraint("domain", "accession", "slide"),
-        Index("ix_cases_patient", "patient_digest"),
-        Index("ix_cases_series", "series_uid"),
-        Index("ix_cases_accession", "accession", "slide"),
-        Index("ix_cases_slide", "slide"),
-    )
-
-    #: `case_` and a ULID
-    id: Mapped[str] = mapped_column(primary_key=True)
-    #: who gives out these accession numbers; `test` keeps test messages apart
-    domain: Mapped[str]
-    #: accession number
-    accession: Mapped[str]
-    #: the slide's id within it; empty: the whole case
-    slide: Mapped[str]
-    #: `open`, `withdrawn` or `closed` (signed out)
-    status: Mapped[str]
-    #: goes up whenever what was asked is void: the same question may be asked again then
-    generation: Mapped[int]
-    #: of its image (DICOM Series Instance UID)
-    series_uid: Mapped[str]
-    #: keyed digest of identifier and authority, for merges
-    patient_digest: Mapped[str]
-    #: when it was first heard of
-    created_at: Mapped[datetime]
-    #: when a message changed it last
-    updated_at: Mapped[datetime]
-    #: the Order, as JSON
-    sealed: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class AskRow(Base):
-    """One question of the site's protocol about one case."""
-
-    __tablename__ = "asks"
-    __table_args__ = (
-        _partial_index("ix_asks_waiting", "series_uid", where="job_id IS NULL"),
-        Index("ix_asks_case", "case_id"),
-    )
-
-    #: goes up in the order in which questions were asked
-    id: Mapped[str] = mapped_column(primary_key=True)
-    #: the same question about the same picture is asked once
-    business_key: Mapped[str] = mapped_column(unique=True)
-    #: which case it is about
-    case_id: Mapped[str] = mapped_column(ForeignKey("cases.id"))
-    #: none while its image has not come
-    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), unique=True)
-    #: of the image that it is about
-    series_uid: Mapped[str]
-    #: of the case when it was asked
-    generation: Mapped[int]
-    #: name and version of the site's protocol
-    protocol: Mapped[str]
-    #: the question's own
-    name: Mapped[str]
-    #: `shadow` or `live`
-    mode: Mapped[str]
-    #: the lab's own priority
-    ordered: Mapped[str]
-    #: as the rules said it: text, options, what an answer means, who is told
-    question: Mapped[dict[str, Any]]
-    #: when it was asked
-    created_at: Mapped[datetime]
-
-
-class InstanceRow(Base):
-    """One DICOM instance that was received, by its identifiers; its bytes are an upload."""
-
-    __tablename__ = "instances"
-    __table_args__ = (Index("ix_instances_series", "series_uid"),)
-
-    #: of the instance
-    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
-    #: of its study
-    study_uid: Mapped[str]
-    #: of its series
-    series_uid: Mapped[str]
-    #: what kind of object it is
-    sop_class: Mapped[str]
-    #: whether it is of a whole slide
-    is_slide: Mapped[bool]
-    #: `upload:sha256-...`
-    reference: Mapped[str]
-    #: whether a model may be shown it: no label, no overview
-    is_eligible: Mapped[bool]
-    #: pixels of all frames, the measure by which the instances of a series are put in order
-    pixels: Mapped[int] = mapped_column(BigInteger)
-    #: when it came
-    received_at: Mapped[datetime]
-    #: when its series was given on; none before
-    announced_at: Mapped[datetime | None]
-    #: what its header says of slide and patient
-    sealed: Mapped[bytes] = mapped_column(LargeBinary)
-
-
-class BookmarkRow(Base):
-    """How far a reader of somebody else's list has come."""
-
-    __tablename__ = "bookmarks"
-
-    #: whose list
-    name: Mapped[str] = mapped_column(primary_key=True)
-    #: how far
-    value: Mapped[dict[str, Any]]
-
-
 class AuditRow(Base):
     """Who did what, and when. Rows are added and never changed; triggers refuse it (migrations/0003).
 
@@ -474,10 +307,10 @@ class AuditRow(Base):
     __tablename__ = "audit"
     __table_args__ = (
         Index("ix_audit_at", "at"),
-        _partial_index("ix_audit_job", "job_id", where="job_id IS NOT NULL"),
-        _partial_index("ix_audit_case", "case_id", where="case_id IS NOT NULL"),
-        _partial_index("ix_audit_unchained", "at", "id", where="seq IS NULL"),
-        _partial_index("ix_audit_seq", "seq", where="seq IS NOT NULL", unique=True),
+        partial_index("ix_audit_job", "job_id", where="job_id IS NOT NULL"),
+        partial_index("ix_audit_case", "case_id", where="case_id IS NOT NULL"),
+        partial_index("ix_audit_unchained", "at", "id", where="seq IS NULL"),
+        partial_index("ix_audit_seq", "seq", where="seq IS NOT NULL", unique=True),
     )
 
     #: of the row
