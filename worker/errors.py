@@ -49,8 +49,9 @@
     │   ├── SlotTimeout
     │   ├── GpuOutOfMemory
     │   ├── EngineStopped
-    │   ├── ServerUnavailable
-    │   ├── FhirUnavailable
+    │   ├── PeerUnavailable
+    │   │   ├── ServerUnavailable
+    │   │   └── FhirUnavailable
     │   ├── StoreUnavailable
     │   └── BrokerUnavailable
     ├── EngineError                the operator must act; not retried
@@ -266,22 +267,22 @@ class TransientError(PathlaneError):
     #: when whoever asked may ask again
     retry_seconds: int = 5
 
+    def __init__(self, detail: str = "", *, retry_seconds: int | None = None) -> None:
+        if retry_seconds is not None:
+            self.retry_seconds = retry_seconds
+        super().__init__(detail)
+
 
 class QueueFull(TransientError):
     """So many jobs wait that no more of this priority are taken just now."""
 
-    def __init__(self, retry_seconds: int = 60) -> None:
-        #: when it may be worth asking again
-        self.retry_seconds = retry_seconds
-        super().__init__()
+    retry_seconds = 60
 
 
 class RateLimited(TransientError):
     """This API key asks too often."""
 
-    def __init__(self, retry_seconds: int = 1) -> None:
-        self.retry_seconds = retry_seconds
-        super().__init__()
+    retry_seconds = 1
 
 
 class TooManyListeners(TransientError):
@@ -325,28 +326,24 @@ class EngineStopped(TransientError):
         super().__init__()
 
 
-class ServerUnavailable(TransientError):
+class PeerUnavailable(TransientError):
+    """Another system did not answer as it should; it will be asked again."""
+
+    def __init__(self, reason: str, *, http_status: int | None = None, retry_after: str = "") -> None:
+        #: one word: `unreachable`, `timeout`, `busy`, `unreadable` ...
+        self.reason = reason
+        self.http_status = http_status
+        #: the header as it came
+        self.retry_after = retry_after
+        super().__init__(" ".join(filter(None, (reason, str(http_status or "")))))
+
+
+class ServerUnavailable(PeerUnavailable):
     """The model's server did not answer as it should; it will be asked again."""
 
-    def __init__(self, reason: str, *, http_status: int | None = None, retry_after: str = "") -> None:
-        #: one word: `unreachable`, `silent`, `busy`, `broken`, `unreadable` ...
-        self.reason = reason
-        self.http_status = http_status
-        #: the header as it came
-        self.retry_after = retry_after
-        super().__init__(" ".join(filter(None, (reason, str(http_status or "")))))
 
-
-class FhirUnavailable(TransientError):
+class FhirUnavailable(PeerUnavailable):
     """The FHIR server did not answer as it should; it will be asked again."""
-
-    def __init__(self, reason: str, *, http_status: int | None = None, retry_after: str = "") -> None:
-        #: one word: `timeout`, `busy`, `unreadable` ...
-        self.reason = reason
-        self.http_status = http_status
-        #: the header as it came
-        self.retry_after = retry_after
-        super().__init__(" ".join(filter(None, (reason, str(http_status or "")))))
 
 
 class StoreUnavailable(TransientError):

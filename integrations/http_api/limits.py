@@ -44,7 +44,7 @@ class Allowance:
     def check(self) -> None:
         """Raises RateLimited."""
         if self.wait:
-            raise RateLimited(self.wait)
+            raise RateLimited(retry_seconds=self.wait)
 
 
 class Limits:

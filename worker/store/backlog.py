@@ -62,7 +62,7 @@ class Backlog:
             self._count(connection)
         with self._lock:
             if self._waiting >= -(-self._limit * SHARES[priority] // 100):
-                raise QueueFull(ASK_AGAIN[priority])
+                raise QueueFull(retry_seconds=ASK_AGAIN[priority])
             self._waiting += 1
 
     def _count(self, connection: Connection) -> None:
