@@ -128,7 +128,7 @@ class Gateway:
         digest = "sha256:" + hashlib.sha256(rgb.tobytes()).hexdigest()
         png = io.BytesIO()
         rgb.save(png, "PNG")
-        uploads.keep_patch(self.uploads, digest, png.getvalue())
+        uploads.keep_patch(self.uploads, digest, rgb.width, png.getvalue())
         record = a_reading().provenance.patches[0]
         usual = {
             "pixels_digest": digest,

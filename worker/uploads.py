@@ -146,30 +146,31 @@ def _locked(folder: Path, kind: int) -> Iterator[None]:
         os.close(descriptor)
 
 
-def patch_path(folder: Path, digest: str) -> Path:
-    """Where the picture with these pixels is, or would be. `digest` is a PatchRecord's `pixels_digest`.
+def patch_path(folder: Path, digest: str, width: int) -> Path:
+    """Where the picture with these pixels is, or would be. `digest` is a PatchRecord's `pixels_digest`, which
+    does not say how many of them make a row: `width` does.
 
     Raises PatchNotKept for what is no digest.
     """
     found = _PIXELS_DIGEST.match(digest)
     if found is None:
         raise PatchNotKept
-    return folder / PATCHES / f"{found[1]}.png"
+    return folder / PATCHES / f"{found[1]}-{width}.png"
 
 
-def use_patch(folder: Path, digest: str) -> bool:
+def use_patch(folder: Path, digest: str, width: int) -> bool:
     """Whether it is kept; then it is as young as if it had been kept now. Raises PatchNotKept."""
     try:
-        os.utime(patch_path(folder, digest))
+        os.utime(patch_path(folder, digest, width))
     except FileNotFoundError:
         return False
     return True
 
 
-def keep_patch(folder: Path, digest: str, png: bytes, *, reserve_bytes: int = 0) -> Path:
+def keep_patch(folder: Path, digest: str, width: int, png: bytes, *, reserve_bytes: int = 0) -> Path:
     """Keep a picture that a model was shown; the same pixels are kept once. Raises DiskFull, PatchNotKept."""
-    place = patch_path(folder, digest)
-    if use_patch(folder, digest):
+    place = patch_path(folder, digest, width)
+    if use_patch(folder, digest, width):
         return place
     draft = place.with_name(f"draft-{secrets.token_hex(8)}")
     with _disk_full():

@@ -76,7 +76,7 @@ async def patch(
     }
     if is_known(tag, if_none_match):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
-    place = patch_path(api.uploads_dir, record.pixels_digest)
+    place = patch_path(api.uploads_dir, record.pixels_digest, record.width)
     if not place.is_file():
         raise PatchNotKept
     await run_in_threadpool(api.stores.jobs.hand_out, job_id, actor=asker.actor)
@@ -85,6 +85,6 @@ async def patch(
 
 def _is_kept(api: Api, record: PatchRecord) -> bool:
     try:
-        return patch_path(api.uploads_dir, record.pixels_digest).is_file()
+        return patch_path(api.uploads_dir, record.pixels_digest, record.width).is_file()
     except PatchNotKept:
         return False

@@ -32,11 +32,11 @@ def keep_patches(patches: Sequence[Patch], *, settings: ImagingSettings) -> None
 
 
 def _keep(patch: Patch, settings: ImagingSettings) -> None:
-    digest = patch.record.pixels_digest
-    if uploads.use_patch(settings.uploads_dir, digest):
+    digest, width = patch.record.pixels_digest, patch.record.width
+    if uploads.use_patch(settings.uploads_dir, digest, width):
         return
     png = io.BytesIO()
     patch.pixels.save(png, "PNG", compress_level=COMPRESS_LEVEL)
     uploads.keep_patch(
-        settings.uploads_dir, digest, png.getvalue(), reserve_bytes=settings.uploads_reserve_bytes
+        settings.uploads_dir, digest, width, png.getvalue(), reserve_bytes=settings.uploads_reserve_bytes
     )

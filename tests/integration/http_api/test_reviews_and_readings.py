@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -141,6 +142,22 @@ def test_the_exact_pixels_that_the_model_was_shown_come_back(client, api, databa
     problem(client.get(f"/v1/jobs/{job_id}/patches/1"), 404, "not_found")
 
 
+def test_pictures_of_the_same_pixels_in_other_rows_are_two(client, api):
+    from worker.imaging.keeping import keep_patches
+    from worker.imaging.source import Patch
+
+    _, record = a_patch(api)
+    for size in ((6, 4), (4, 6)):
+        glass = Image.new("RGB", size, (240, 240, 240))
+        digest = "sha256:" + hashlib.sha256(glass.tobytes()).hexdigest()
+        of_glass = replace(record, width=size[0], height=size[1], pixels_digest=digest)
+        settings = ImagingSettings(uploads_dir=api.uploads_dir, uploads_reserve_bytes=0)
+        keep_patches([Patch(pixels=glass, record=of_glass)], settings=settings)
+        job_id = finished(client, api, reading_of(of_glass))
+        shown = client.get(f"/v1/jobs/{job_id}/patches/0")
+        assert Image.open(io.BytesIO(shown.content)).size == size
+
+
 def test_a_digest_that_is_none_opens_no_file(client, api):
     _, record = a_patch(api)
     evil = {name: getattr(record, name) for name in record.__dataclass_fields__}
@@ -157,7 +174,7 @@ def test_a_picture_that_cannot_be_kept_is_done_without(api, capsys):
     pixels, record = a_patch(api)
     full = ImagingSettings(uploads_dir=api.uploads_dir, uploads_reserve_bytes=2**62)
     keep_patches([Patch(pixels=pixels, record=record)], settings=full)
-    assert not uploads.patch_path(api.uploads_dir, record.pixels_digest).exists()
+    assert not uploads.patch_path(api.uploads_dir, record.pixels_digest, record.width).exists()
     (api.uploads_dir / uploads.PATCHES).rmdir()
     (api.uploads_dir / uploads.PATCHES).write_text("a file where the folder should be")
     keep_patches(
