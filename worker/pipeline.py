@@ -60,6 +60,7 @@ class Pipeline:
         patches = self.open_patches(job.request.images)
         imaging_seconds = time.monotonic() - began
         if is_without_tissue([patch.record for patch in patches]):
+            self.keep(patches)
             return self._without_tissue(patches, imaging_seconds=imaging_seconds)
         completion = self._ask(job, patches, cancelled)
         return self._reading(job, patches, completion, imaging_seconds=imaging_seconds)

@@ -59,13 +59,15 @@ BLANK = replace(RECORD, part="overview", spacing=20.0, tissue_covered=0.0)
 
 def read(*records, size=(1024, 1024)):
     engine = Recording()
-    patches = tuple(Patch(pixels=Image.new("RGB", size), record=record) for record in records)
+    patches, kept = tuple(Patch(pixels=Image.new("RGB", size), record=record) for record in records), []
     pipeline = Pipeline(
         open_patches=lambda _: patches, engine=engine, identity=replace(IDENTITY, max_pixels=1_003_520),
-        limits=SimpleNamespace(max_new_tokens=8, answer_seconds=60),
+        limits=SimpleNamespace(max_new_tokens=8, answer_seconds=60), keep=kept.extend,
     )  # fmt: skip
     job = SimpleNamespace(request=a_request(), alone=False)
-    return engine, pipeline.read(job, threading.Event())
+    reading = pipeline.read(job, threading.Event())
+    assert kept == list(patches), "also where no model was asked: a reviewer may doubt that there is nothing"
+    return engine, reading
 
 
 def test_of_glass_alone_no_model_is_asked_and_the_reading_says_so():
