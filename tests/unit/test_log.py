@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -16,6 +18,22 @@ def lines(capsys):
     structlog.reset_defaults()
     structlog.contextvars.clear_contextvars()
     logging.getLogger().handlers[:] = []
+
+
+SPEAKER = """
+from worker import log
+log.configure("worker")
+for count in range(500):
+    log.get("x").info("job.claimed", count=count)
+"""
+
+
+def test_lines_of_programs_that_share_a_file_stay_whole(tmp_path):
+    with (tmp_path / "log").open("wb") as file:
+        speakers = [subprocess.Popen([sys.executable, "-c", SPEAKER], stderr=file) for _ in range(4)]
+        assert [speaker.wait(60) for speaker in speakers] == [0] * 4
+    said = [json.loads(line)["count"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert sorted(said) == sorted([*range(500)] * 4)
 
 
 def test_a_field_that_is_not_listed_is_dropped(lines):
