@@ -1,4 +1,5 @@
-"""The pages of the reference that are made from the code: `python docs/generate.py` writes all of them.
+"""The pages of the reference that are made from the code: `python docs/generate.py` writes all of them,
+here or into the folder that is named.
 
 In: the code, its docstrings and its `#:` comments. Out: Markdown, the same on every machine.
 `tests/unit/test_reference.py` compares the pages that lie here with what this program would write.
@@ -9,6 +10,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -393,5 +395,6 @@ PAGES: Final[dict[str, Callable[[], str]]] = {
 }
 
 if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else REFERENCE
     for name, page in PAGES.items():
-        (REFERENCE / name).write_text(page())
+        (folder / name).write_text(page())
