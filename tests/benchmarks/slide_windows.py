@@ -5,6 +5,8 @@
 In: nothing but this repository. Out: the least and the median of some runs, for our reader as the worker uses it
 and, as a yardstick, for wsidicom's own and OpenSlide on the same files. The libraries are loaded before. The
 windows are converted to sRGB by the slide's profile where the reader does that; OpenSlide and wsidicom do not.
+`choosing` is all that a worker's decoder does for a slide of which no region was asked for: tissue mask, choice,
+overview and four windows at the largest level's own resolution.
 """
 
 from __future__ import annotations
@@ -22,10 +24,11 @@ from wsidicom import WsiDicom
 
 from tests.benchmarks.databases import machine
 from tests.slides import Made, Recipe, aperio_tiff, dicom_series
+from worker.imaging.looking import look
 from worker.imaging.slides import open_slide
 from worker.imaging.supply import OnDisk
-from worker.imaging.units import Box, Size
-from worker.imaging.wanted import Limits
+from worker.imaging.units import Box, Magnification, Size
+from worker.imaging.wanted import Limits, Wanted
 
 SIDE = 1024
 LIMITS = Limits(max_pixels=100_000_000, max_bytes=512 * 1024 * 1024)
@@ -38,6 +41,11 @@ def ours(made: Made, places: list[tuple[int, int]]) -> None:
     with closing(slide):
         for x, y in places:
             slide.read(Box(x=x, y=y, width=SIDE, height=SIDE), Size(width=SIDE, height=SIDE))
+
+
+def choosing(made: Made, _: list[tuple[int, int]]) -> None:
+    seen = look(OnDisk(paths=made.paths), Wanted(number=0, limits=LIMITS, magnification=Magnification(20)))
+    assert [(one.record.width, one.record.height) for one in seen[1:]] == [(SIDE, SIDE)] * 4
 
 
 def wsidicoms(made: Made, places: list[tuple[int, int]]) -> None:
@@ -80,9 +88,9 @@ def main() -> None:
             *(
                 (f"DICOM {syntax}", read, made[syntax])
                 for syntax in made
-                for read in (ours, wsidicoms, openslides)
+                for read in (ours, choosing, wsidicoms, openslides)
             ),
-            *(("SVS", read, scanned) for read in (ours, openslides)),
+            *(("SVS", read, scanned) for read in (ours, choosing, openslides)),
         ]
         for name, read, slide in rows:
             took = milliseconds(read, slide, places, options.times)
