@@ -12,6 +12,7 @@ class Whole:
 
     rows = 256
     can_pause = False
+    every_row_costs = False
 
     def prepare(self, prompt):
         return Prepared(payload=prompt)

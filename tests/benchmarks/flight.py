@@ -37,6 +37,10 @@ class Counted:
     def rows(self) -> int:
         return self._reasoner.rows
 
+    @property
+    def every_row_costs(self) -> bool:
+        return self._reasoner.every_row_costs
+
     def prepare(self, prompt: Prompt) -> Any:
         return self.ready.get(prompt.question) or self._reasoner.prepare(prompt)
 

@@ -1,4 +1,4 @@
-"""How soon a STAT case enters a full engine: by its place in the line only, by a row kept for it, by pausing a row.
+"""How soon a STAT case enters a full engine: by its place in the line only, by a row kept for it, by pausing a row or all.
 
     python -m tests.benchmarks.stat_policies
 
@@ -33,6 +33,7 @@ POLICIES = {
     "place in the line": lambda rows: Scheduler(rows, can_pause=False),
     "a kept row": lambda rows: Kept(rows, can_pause=False),
     "pausing": lambda rows: Scheduler(rows, can_pause=True),
+    "alone": lambda rows: Scheduler(rows, can_pause=True, stat_alone=True),
 }
 
 

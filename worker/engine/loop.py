@@ -157,6 +157,7 @@ class EngineLoop:
         try:
             identity = self._reasoner.load(device)
             self._scheduler.rows = min(self._rows, self._reasoner.rows)
+            self._scheduler.stat_alone = self._reasoner.can_pause and self._reasoner.every_row_costs
         except PathlaneError as error:
             self._identity.set_exception(error)
             return False

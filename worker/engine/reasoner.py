@@ -99,6 +99,8 @@ class Ask:
     begun: bool = False
     #: whether it was put back to be read from the start, because a step with it failed
     again: bool = False
+    #: steps in which it waited while STAT was alone in them
+    steps_aside: int = 0
     #: its share of the steps it was in so far
     device_seconds: float = 0.0
 
@@ -172,6 +174,11 @@ class Reasoner(Protocol):
     @property
     def can_pause(self) -> bool:
         """Whether it can put what has begun aside, and go on with it later."""
+        ...
+
+    @property
+    def every_row_costs(self) -> bool:
+        """Whether each further row makes a step longer, as on a CPU; known once it is loaded."""
         ...
 
     def load(self, device: str) -> Identity:

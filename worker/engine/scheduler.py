@@ -2,7 +2,8 @@
 
 In: asks, in the order in which they came; later, which of them ended. Out: for each step, who enters and
 who is paused. An ask is waiting, running or paused until it ends; paused ones wait in their old place.
-STAT enters at once: it pauses what is less urgent (docs/decisions/0009).
+STAT enters at once: it pauses what is less urgent (docs/decisions/0009); all of it, where every row makes
+a step longer (docs/decisions/0020).
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from bisect import insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
+from typing import Final
 
 from worker.engine.reasoner import Ask
 from worker.jobs.request import Priority
+
+#: steps in which a case stands aside for STAT; then it goes on beside it, so that none waits for ever
+PATIENCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,8 +32,9 @@ class Plan:
 class Scheduler:
     """Two lists: who waits, the most urgent and oldest first, and who runs, in the order of entering."""
 
-    def __init__(self, rows: int, *, can_pause: bool) -> None:
-        self.rows = rows
+    def __init__(self, rows: int, *, can_pause: bool, stat_alone: bool = False) -> None:
+        """With `stat_alone`, nobody else is in a step with STAT, but for who has lost patience."""
+        self.rows, self.stat_alone = rows, stat_alone
         self.waiting: list[Ask] = []
         self.running: list[Ask] = []
         self._can_pause = can_pause
@@ -72,6 +78,9 @@ class Scheduler:
             pause += victims
         for ask in pause:
             self._wait(ask)
+        if self.stat_alone and _has_stat(self.running):
+            for ask in self.waiting:
+                ask.steps_aside += 1
         return Plan(enter=tuple(enter), pause=tuple(pause))
 
     def end(self, ask: Ask) -> None:
@@ -95,24 +104,37 @@ class Scheduler:
 
     def _victims(self, ask: Ask, entered: Sequence[Ask]) -> list[Ask] | None:
         """Who must be paused so that it can enter now; None: it cannot."""
-        staying = list(self.running)
-        if self._all_agree([*staying, ask]):
+        if self._all_agree([*self.running, ask]):
             return []
         if ask.priority is not Priority.STAT or not self._can_pause:
             return None
-        victims: list[Ask] = []
-        for other in sorted(self.running, key=self._place.__getitem__, reverse=True):
-            if other.priority is Priority.STAT or other.most_beside == 0 or other in entered:
-                continue
-            staying.remove(other)
-            victims.append(other)
-            if self._all_agree([*staying, ask]):
+        youngest_first = sorted(self.running, key=self._place.__getitem__, reverse=True)
+        movable = [other for other in youngest_first if _may_be_paused(other) and other not in entered]
+        victims = [other for other in movable if self.stat_alone and _stands_aside(other)]
+        for other in (None, *(each for each in movable if each not in victims)):
+            victims += [other] if other else []
+            if self._all_agree([*(each for each in self.running if each not in victims), ask]):
                 return victims
         return None
 
     def _all_agree(self, asks: Sequence[Ask]) -> bool:
         """Whether these may share a step: their rows fit, and none has more beside it than it may."""
+        if self.stat_alone and _has_stat(asks) and any(_stands_aside(ask) for ask in asks):
+            return False
         total = sum(ask.rows for ask in asks)
         return total <= self.rows and all(
             ask.most_beside is None or total - ask.rows <= ask.most_beside for ask in asks
         )
+
+
+def _has_stat(asks: Sequence[Ask]) -> bool:
+    return any(ask.priority is Priority.STAT for ask in asks)
+
+
+def _stands_aside(ask: Ask) -> bool:
+    """Whether it leaves a step to STAT alone."""
+    return ask.priority is not Priority.STAT and ask.steps_aside < PATIENCE
+
+
+def _may_be_paused(ask: Ask) -> bool:
+    return ask.priority is not Priority.STAT and ask.most_beside != 0

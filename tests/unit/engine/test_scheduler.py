@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from worker.engine.reasoner import Ask, Prepared
-from worker.engine.scheduler import Scheduler
+from worker.engine.scheduler import PATIENCE, Scheduler
 from worker.jobs.request import Priority
 
 STAT, URGENT, ROUTINE = Priority.STAT, Priority.URGENT, Priority.ROUTINE
@@ -24,9 +24,9 @@ def stepped(scheduler):
     return plan
 
 
-def full(rows, *asks, can_pause=True):
+def full(rows, *asks, can_pause=True, stat_alone=False):
     """A scheduler in which these run."""
-    scheduler = Scheduler(rows, can_pause=can_pause)
+    scheduler = Scheduler(rows, can_pause=can_pause, stat_alone=stat_alone)
     for ask in asks:
         scheduler.add(ask)
     stepped(scheduler)
@@ -69,6 +69,46 @@ def test_stat_enters_a_full_engine_at_once_and_the_youngest_routine_row_makes_ro
     assert (plan.enter, plan.pause) == ((stat,), (young,))
     scheduler.end(urgent)
     assert stepped(scheduler).enter == (young,)
+
+
+def test_where_every_row_costs_stat_is_written_with_no_other_beside_it_and_all_go_on_after_it():
+    running = an_ask(URGENT), an_ask()
+    scheduler = full(4, *running, stat_alone=True)
+    stat, second, routine = an_ask(STAT), an_ask(STAT), an_ask()
+    scheduler.add(stat)
+    plan = stepped(scheduler)
+    assert (plan.enter, set(plan.pause)) == ((stat,), set(running))
+    scheduler.add(routine)
+    scheduler.add(second)
+    assert stepped(scheduler).enter == (second,), "two that are STAT go side by side"
+    scheduler.end(stat)
+    assert stepped(scheduler).enter == ()
+    scheduler.end(second)
+    assert stepped(scheduler).enter == (*running, routine)
+
+
+def test_who_has_stood_aside_for_stat_long_enough_goes_on_beside_it_and_is_not_put_aside_again():
+    routine = an_ask()
+    scheduler = full(4, routine, stat_alone=True)
+    scheduler.add(an_ask(STAT))
+    assert stepped(scheduler).pause == (routine,)
+    steps = 1
+    while routine not in scheduler.running:
+        stepped(scheduler)
+        steps += 1
+    assert steps == PATIENCE + 1
+    scheduler.add(an_ask(STAT))
+    assert stepped(scheduler).pause == ()
+
+
+def test_what_may_not_be_put_aside_is_waited_for_by_stat_alone_too():
+    suspect = an_ask(most_beside=0)
+    scheduler = full(4, suspect, stat_alone=True)
+    stat = an_ask(STAT)
+    scheduler.add(stat)
+    assert stepped(scheduler).enter == ()
+    scheduler.end(suspect)
+    assert stepped(scheduler).enter == (stat,)
 
 
 def test_urgent_waits_for_a_row():
@@ -157,9 +197,10 @@ EVENTS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(rows=st.integers(3, 6), can_pause=st.booleans(), events=EVENTS)
-def test_whatever_comes_rows_hold_nobody_is_lost_and_everybody_ends(rows, can_pause, events):
-    scheduler, open_asks = Scheduler(rows, can_pause=can_pause), set()
+@given(rows=st.integers(3, 6), can_pause=st.booleans(), stat_alone=st.booleans(), events=EVENTS)
+def test_whatever_comes_rows_hold_nobody_is_lost_and_everybody_ends(rows, can_pause, stat_alone, events):
+    scheduler = Scheduler(rows, can_pause=can_pause, stat_alone=can_pause and stat_alone)
+    open_asks = set()
     for event in events:
         if isinstance(event, Ask):
             scheduler.add(event)
@@ -197,6 +238,7 @@ def check_step(scheduler, open_asks):
     assert set(plan.pause) <= set(before)
     assert not set(plan.pause) & set(running)
     assert all(ask.priority is not STAT and ask.most_beside != 0 for ask in plan.pause)
+    assert not scheduler.stat_alone or len({ask.priority is STAT for ask in running}) < 2
     assert not plan.pause or any(ask.priority is STAT for ask in plan.enter)
     if open_asks:
         assert running, "somebody always moves"

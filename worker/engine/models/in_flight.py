@@ -38,6 +38,10 @@ class InFlightReasoner:
     def rows(self) -> int:
         return self._loaded().count
 
+    @property
+    def every_row_costs(self) -> bool:
+        return self._loaded().every_row_costs
+
     def load(self, device: str) -> Identity:
         """Load onto `auto`, `cpu` or `cuda:N`. Raises ModelUnavailable with a sentence on what to do."""
         model, identity = load(self._source, device, engine=ENGINE, packed=True)

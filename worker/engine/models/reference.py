@@ -26,6 +26,7 @@ class ReferenceReasoner:
     """The `Reasoner` that starts its prompts together and waits for the longest answer."""
 
     can_pause = False
+    every_row_costs = False
 
     def __init__(self, source: Source, *, rows: int = 1) -> None:
         self._source, self.rows = source, rows

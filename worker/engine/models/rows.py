@@ -54,6 +54,7 @@ class Rows:
     def __init__(self, model: Qwen, decoder: Decoder) -> None:
         self._qwen, self._decoder, self._pool = model, decoder, decoder.pool
         self.count, self.positions = self._pool.shape.rows, self._pool.shape.positions
+        self.every_row_costs = model.device == "cpu"
         self._ends = frozenset(model.end_ids)
         self._chooser = Chooser(self._pool, self._ends, model.decoding["repetition_penalty"])
         self._running: list[Row] = []

@@ -122,6 +122,7 @@ class ServedReasoner:
     """The `Reasoner` of a server that somebody else runs: a row is a request that it has not ended."""
 
     can_pause = False
+    every_row_costs = False
 
     def __init__(self, model: Served, server: Server, *, rows: int) -> None:
         self._model, self._server, self.rows = model, server, rows
