@@ -81,7 +81,11 @@ class Up:
     def log(self) -> str:
         return self._log.read_text()
 
+    def own_children(self) -> list[psutil.Process]:
+        return psutil.Process(self._process.pid).children()
+
     def children(self) -> list[psutil.Process]:
+        """With theirs: a worker has a child that decodes, once it has had an image."""
         return psutil.Process(self._process.pid).children(recursive=True)
 
     def stop(self, number: int = signal.SIGINT) -> int:

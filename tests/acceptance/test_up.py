@@ -39,7 +39,7 @@ def test_twelve_jobs_and_three_kills_end_once_each_and_nothing_is_left(own_up, i
     jobs = ended(up, ids)
     assert [job["status"] for job in jobs] == ["succeeded"] * 12
     assert {job["reading"]["answer"] for job in jobs} == {"B. Immunohistochemistry with DAB"}
-    up.until(lambda: len(up.children()) == 4)  # broker, web, courier, and a worker again
+    up.until(lambda: len(up.own_children()) == 4)  # broker, web, courier, and a worker again
     children = up.children()
     assert up.stop(signal.SIGINT) == 0
     assert [
