@@ -49,6 +49,7 @@ SECTIONS: Final = {
     "Imaging": settings.ImagingSettings,
     "Telling": settings.DeliverySettings,
     "Gateway": settings.ApiSettings,
+    "Signing in at an OpenID provider": settings.SignOnSettings,
     "Hospital systems": settings.LisSettings,
     "Metrics and traces": settings.TelemetrySettings,
 }

@@ -173,6 +173,32 @@ class ApiSettings(_Section):
     """How long somebody stays signed in to the console, in hours."""
 
 
+class SignOnSettings(_Section):
+    oidc_issuer: str = ""
+    """Issuer URL of the OpenID provider at which people sign in to the console; without it, there is none."""
+    oidc_client_id: str = ""
+    """Our client id there; its redirect URI is `PATHLANE_PUBLIC_URL` and `/v1/session/provider/back`."""
+    oidc_secret_file: Path | None = None
+    """File with the client secret; without it, we are a public client (PKCE protects both)."""
+    oidc_groups: Annotated[tuple[str, ...], NoDecode] = ()
+    """Who may do what: `pathologists:read+review,it:read+operate`; `*` is anybody whom the provider knows."""
+    oidc_groups_claim: str = "groups"
+    """The claim that names a person's groups; a dot leads into a claim (`realm_access.roles`)."""
+    oidc_name_claim: str = "preferred_username"
+    """The claim that names a person in reviews and in the audit: one that its owner cannot change."""
+    oidc_scope: str = "openid profile email"
+    """Scopes that are asked for."""
+    oidc_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    """Further hosts and networks of that provider; the issuer's own host is allowed."""
+    oidc_plain_http: bool = False
+    """Whether the provider may be `http:`; only for one on the same machine or a closed network."""
+
+    @check("oidc_groups", "oidc_hosts", mode="before")
+    @classmethod
+    def _listed(cls, text: object) -> object:
+        return _words(text)
+
+
 class LisSettings(_Section):
     rules: Path | None = None
     """The site's rules: which event asks which question (`docs/reference/rules.md`)."""
@@ -273,6 +299,7 @@ class Settings:
     imaging: ImagingSettings
     delivery: DeliverySettings
     api: ApiSettings
+    sign_on: SignOnSettings
     lis: LisSettings
     telemetry: TelemetrySettings
     log_level: str = "info"
@@ -292,6 +319,7 @@ def read_settings(log_level: str | None = None) -> Settings:
             imaging=ImagingSettings(),
             delivery=DeliverySettings(),
             api=ApiSettings(),
+            sign_on=SignOnSettings(),
             lis=LisSettings(),
             telemetry=TelemetrySettings(),
             log_level=log_level or os.environ.get("PATHLANE_LOG_LEVEL", "info"),  # noqa: TID251

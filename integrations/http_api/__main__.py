@@ -16,6 +16,7 @@ from integrations.http_api.app import create_app
 from integrations.http_api.feed import Feed
 from integrations.http_api.history import History
 from integrations.http_api.limits import Limits
+from integrations.http_api.provider import BACK
 from integrations.http_api.state import Api, Stores
 from integrations.webhooks.signing import Secret
 from worker import log, metrics, traces, uploads
@@ -40,6 +41,7 @@ from worker.store.reviews import Reviews
 from worker.store.session import Database
 
 if TYPE_CHECKING:
+    from integrations.sign_on import Provider
     from worker.store.sealing import Seal
 
 EX_CONFIG = 78
@@ -72,6 +74,7 @@ def api_of(settings: Settings) -> Api:
         session_seconds=3600 * asked.console_hours,
         is_https=settings.delivery.public_url.startswith("https:"),
         new_secret=lambda: Secret.new(secrets.token_bytes).text,
+        provider=_provider(settings) if settings.sign_on.oidc_issuer else None,
         notified=_fhir(settings, database) if settings.lis.fhir_subscription else None,
     )
 
@@ -129,6 +132,13 @@ def _fhir(settings: Settings, database: Database) -> Callable[[Mapping[str, str]
     intake = intake_of(settings, database, rules_of(settings))
     orders = fhir_orders_of(settings, client_of(settings), intake, Bookmarks(database), ring=job_bell())
     return orders.notified
+
+
+def _provider(settings: Settings) -> Provider:
+    """Raises SettingsError."""
+    from integrations.sign_on import provider_of  # noqa: PLC0415  most gateways need none of it
+
+    return provider_of(settings.sign_on, back=f"{settings.delivery.public_url.rstrip('/')}{BACK}")
 
 
 def _be_watched(settings: Settings) -> None:

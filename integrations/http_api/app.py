@@ -24,6 +24,7 @@ from integrations.http_api import (
     jobs,
     notifications,
     problems,
+    provider,
     readings,
     reviews,
     sessions,
@@ -84,7 +85,7 @@ def description() -> dict[str, Any]:
 
 
 def _describe(app: FastAPI) -> None:
-    for router in (*_ROUTERS, pages.router):
+    for router in (*_ROUTERS, provider.router, pages.router):
         app.include_router(router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     problems.install(app, lambda path: _methods(app, path))

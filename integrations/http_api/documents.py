@@ -349,6 +349,12 @@ class SessionShown(Shown):
     expires_at: Instant
 
 
+class WaysShown(Shown):
+    provider: str | None = Field(
+        description="Host of the OpenID provider; a browser goes to `/v1/session/provider`."
+    )
+
+
 class Alive(Shown):
     status: Literal["ok"]
 

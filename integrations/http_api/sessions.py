@@ -15,7 +15,7 @@ from pydantic import StringConstraints
 
 from integrations.http_api.access import Signed, cookie_name, is_of_the_console, session_of
 from integrations.http_api.answers import USUAL, answer, answers
-from integrations.http_api.documents import Given, SessionShown
+from integrations.http_api.documents import Given, SessionShown, WaysShown
 from integrations.http_api.state import Api, Parts
 from integrations.view import instant
 from worker.errors import NotAllowed
@@ -69,6 +69,15 @@ def sign_in(body: WithKey | WithLink, api: Parts) -> Response:
 )
 def session(signed: Signed) -> Response:
     return answer(_document(signed), headers={"Cache-Control": "no-store"})
+
+
+@router.get(
+    "/v1/session/ways", response_model=WaysShown, summary="How one may sign in", responses=answers(422)
+)
+def ways(api: Parts) -> Response:
+    """For anybody: an API key always, and what is named here."""
+    provider = None if api.provider is None else api.provider.host
+    return answer({"provider": provider}, headers={"Cache-Control": "no-store"})
 
 
 @router.delete(

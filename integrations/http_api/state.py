@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -23,6 +23,9 @@ from worker.store.outbox import Outbox
 from worker.store.passes import Passes
 from worker.store.presence import Presence
 from worker.store.reviews import Reviews
+
+if TYPE_CHECKING:
+    from integrations.sign_on import Provider
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,8 @@ class Api:
     session_seconds: float = 12 * 3600.0
     #: whether people reach it over https: its cookies go over nothing else then
     is_https: bool = False
+    #: where people of the hospital sign in; None where none is set up
+    provider: Provider | None = None
     #: a secret of a new endpoint, as Standard Webhooks has them
     new_secret: Callable[[], str] = field(default=lambda: "")
     #: takes one FHIR notification (headers, body); None where no subscription is set up

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Row, Table, insert, or_, select, update
+from sqlalchemy import Connection, Row, Table, insert, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
 from worker.errors import NotFound
@@ -63,6 +64,25 @@ class Keys:
             note(connection, Action.KEY_ADDED, actor=actor, subject_id=row["id"])
             return api_key_of(connection.execute(insert(api_keys).values(row).returning(api_keys)).one())
 
+    def vouched(
+        self, identity: str, name: str, *, scopes: Collection[Scope], seconds: float
+    ) -> ApiKey | None:
+        """The key of a person whom somebody else vouches for, as of now; None: it was revoked here.
+
+        Nobody can show it: what stands in place of its digest is no digest of anything.
+        """
+        digest = f"person:{identity}"
+        now = {
+            "name": name, "scopes": [scope.value for scope in Scope if scope in scopes],
+            "expires_at": clock(seconds),
+        }  # fmt: skip
+        try:
+            with self._database.write() as connection:
+                return _renewed(connection, digest, now) or _added(connection, digest, now)
+        except IntegrityError:  # there already: revoked, or first seen by another gateway at this moment
+            with self._database.write() as connection:
+                return _renewed(connection, digest, now)
+
     def shown(self, key: str) -> ApiKey | None:
         """The key that somebody showed; None for one that is unknown, revoked or has come to its end.
 
@@ -89,6 +109,20 @@ class Keys:
             if connection.execute(revoked.returning(api_keys.c.id)).one_or_none() is None:
                 raise NotFound
             note(connection, Action.KEY_REVOKED, actor=actor, subject_id=key_id)
+
+
+def _renewed(connection: Connection, digest: str, now: dict[str, Any]) -> ApiKey | None:
+    query = update(api_keys).where(api_keys.c.digest == digest, api_keys.c.revoked_at.is_(None))
+    row = connection.execute(query.values(now).returning(api_keys)).one_or_none()
+    return None if row is None else api_key_of(row)
+
+
+def _added(connection: Connection, digest: str, now: dict[str, Any]) -> ApiKey:
+    """Raises IntegrityError where it is there."""
+    row = {"id": f"key_{ULID()}", "digest": digest, "created_at": clock()} | now
+    key = api_key_of(connection.execute(insert(api_keys).values(row).returning(api_keys)).one())
+    note(connection, Action.KEY_ADDED, actor=key.actor, subject_id=key.id)
+    return key
 
 
 def opens() -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ import { el, fill, say } from "./elements.js";
 import { fillHelp } from "./help.js";
 import * as keys from "./keys.js";
 import { Live } from "./live.js";
-import { showSignIn } from "./signin.js";
+import { cameBack, showSignIn } from "./signin.js";
 import { showWorkers } from "./workers.js";
 import { showWorklist } from "./worklist.js";
 
@@ -37,12 +37,13 @@ const context = {
 
 async function begin() {
   const link = LINK.exec(location.hash)?.[1];
-  if (link) history.replaceState(null, "", "#/"); // it opens once; it must not stay in the history
+  const refused = cameBack(location.hash);
+  if (link || refused) history.replaceState(null, "", "#/"); // it opens once; it must not stay in the history
   try {
     session = link ? await post("/v1/session", { link }, { isSigningIn: true }) : await get("/v1/session", { isSigningIn: true });
   } catch (problem) {
     session = null;
-    return signIn(link && problem.status === 401 ? "This link has been used, or is too old. Ask for another with “pathlane console”." : "");
+    return signIn(link && problem.status === 401 ? "This link has been used, or is too old. Ask for another with “pathlane console”." : refused ?? "");
   }
   signedIn();
 }

@@ -1,7 +1,18 @@
-// Signing in: an API key, shown once, becomes a session. The key is kept nowhere on this side.
+// Signing in: an API key, shown once, becomes a session. The key is kept nowhere on this side. Where the hospital has
+// a provider, its page is a link away: the browser comes back with a link that opens once.
 
-import { post } from "./api.js";
+import { get, post } from "./api.js";
 import { el, fill } from "./elements.js";
+
+const SAID = {
+  denied: "You are signed in there, but in no group that may use this console.",
+  failed: "That sign-in could not be confirmed. Try it once more.",
+  unavailable: "The provider does not answer. Try again later, or use an API key.",
+};
+const COME_BACK = /^#sign-in=(denied|failed|unavailable)$/;
+
+/** What is to be said to somebody who came back from the provider; null to everybody else. */
+export const cameBack = (hash) => SAID[COME_BACK.exec(hash)?.[1]] ?? null;
 
 export function showSignIn(main, why, opened) {
   const field = el("input", {
@@ -31,4 +42,9 @@ export function showSignIn(main, why, opened) {
   );
   fill(main, form);
   field.focus();
+  get("/v1/session/ways", { isSigningIn: true })
+    .then(({ provider }) => provider && said.before(elsewhere(provider)))
+    .catch(() => {});
 }
+
+const elsewhere = (host) => el("a.elsewhere", { href: "/v1/session/provider" }, `Sign in at ${host}`);
