@@ -35,6 +35,7 @@ from PIL import Image
 from pydicom import uid
 from pydicom.data.data_manager import DATA_ROOT
 
+from tests.ome import STORED, ome_tiff
 from tests.slides import Recipe, aperio_tiff, dicom_series
 from tests.unit.imaging.children import memory
 from tests.unit.imaging.dicom_files import encoded, native
@@ -83,6 +84,9 @@ def slides() -> Iterator[Original]:
         yield Original("whole slide, DICOM", path.read_bytes())
         aperio_tiff(path, width=200, height=150, levels=2)
         yield Original("whole slide, Aperio", path.read_bytes())
+        for stored in STORED:
+            ome_tiff(path, stored, width=200, height=150, tile=SMALL, levels=2, big=stored == "plain")
+            yield Original("whole slide, OME-TIFF", path.read_bytes())
 
 
 RASTER: tuple[tuple[str, str, dict], ...] = (

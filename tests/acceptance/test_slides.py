@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.acceptance.conftest import OPTIONS, QUESTION, started_in
 from tests.integration.dicom.orthanc import HTTP, running
+from tests.ome import ome_tiff
 from tests.slides import Recipe, aperio_tiff, dicom_series
 
 pytest.importorskip("skimage.data")
@@ -175,6 +176,17 @@ def test_a_scanners_file_is_read_through_openslide(viewer, slides):
         reading = read(viewer, image)
         assert is_right(reading)
         assert all(patch["format"].lower().startswith("aperio") for patch in reading["provenance"]["patches"])
+        assert reading["provenance"]["patches"][0]["slide_size"] == [SIZE["width"], SIZE["height"]]
+
+
+def test_an_ome_tiff_is_read_from_the_levels_that_lie_below_its_first_directory(viewer, slides):
+    file = slides / "converted.ome.tif"
+    size = {"width": SIZE["width"], "height": SIZE["height"]}
+    ome_tiff(file, "jpeg", tile=SIZE["tile"], levels=4, **size)
+    for image in (file, file.as_uri()):
+        reading = read(viewer, image)
+        assert is_right(reading)
+        assert {patch["format"] for patch in reading["provenance"]["patches"]} == {"OME-TIFF"}
         assert reading["provenance"]["patches"][0]["slide_size"] == [SIZE["width"], SIZE["height"]]
 
 

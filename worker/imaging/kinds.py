@@ -1,13 +1,14 @@
 """What a file is, by its content: names and media types are what somebody says it is.
 
 In: bytes. Out: the kind that a reader of this room takes, or UnsupportedImage with the name of the format
-where it is a well-known one; and whether a TIFF is a slide.
+where it is a well-known one; and what kind of slide a TIFF is.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from enum import Enum, auto
 from typing import Any, BinaryIO
 
 from PIL import TiffImagePlugin
@@ -71,24 +72,35 @@ def _is_dicom_without_preamble(data: bytes) -> bool:
 
 #: TIFF 6.0 section 15; TIFF Tech Note 1; Hamamatsu's own, in every directory of an NDPI file
 _WIDTH, _DESCRIPTION, _TILE_WIDTH, _SUB_DIRECTORIES, _NDPI = 256, 270, 322, 330, 65420
+#: Pillow passes over the type that BigTIFF may give SubIFDs (18, IFD8)
+_OME = "openmicroscopy.org/Schemas/OME"
 _BIG_TIFF = 43
 _MOST_DIRECTORIES = 64
 
 
-def is_slide_tiff(file: BinaryIO) -> bool:
+class SlideTiff(Enum):
+    """Where a slide's levels lie in a TIFF."""
+
+    CHAIN = auto()  #: one directory after the other, as Aperio, Hamamatsu and most others write them
+    BELOW = auto()  #: below the first directory, as OME-TIFF has them
+
+
+def slide_tiff(file: BinaryIO) -> SlideTiff | None:
     """A tiled pyramid, or what Aperio or Hamamatsu wrote. What cannot be parsed is none: the reader of plain
     TIFF says why."""
     widths: list[Any] = []
     for tags in _directories(file):
         if _NDPI in tags:
-            return True
+            return SlideTiff.CHAIN
         if not widths and _TILE_WIDTH not in tags:
-            return False
-        if not widths and (_SUB_DIRECTORIES in tags or str(tags.get(_DESCRIPTION)).startswith("Aperio")):
-            return True
+            return None
+        if not widths and str(tags.get(_DESCRIPTION)).startswith("Aperio"):
+            return SlideTiff.CHAIN
+        if not widths and (_SUB_DIRECTORIES in tags or _OME in str(tags.get(_DESCRIPTION))):
+            return SlideTiff.BELOW
         if _TILE_WIDTH in tags:
             widths.append(tags.get(_WIDTH))
-    return any(width < widths[0] for width in widths[1:])
+    return SlideTiff.CHAIN if any(width < widths[0] for width in widths[1:]) else None
 
 
 def _directories(file: BinaryIO) -> Iterator[TiffImagePlugin.ImageFileDirectory_v2]:

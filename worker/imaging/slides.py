@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 from typing import BinaryIO
 
-from worker.errors import ImageRefused, RegionOutside
+from worker.errors import ImageRefused, RegionOutside, UnsupportedImage
 from worker.imaging.boundary import decoding
-from worker.imaging.kinds import PREAMBLE, is_slide_tiff
+from worker.imaging.kinds import PREAMBLE, SlideTiff, slide_tiff
 from worker.imaging.scanner_slide import is_mirax, open_scanner_slide
 from worker.imaging.slide import Slide
 from worker.imaging.streams import opened, stream_of
@@ -35,8 +35,10 @@ def open_slide(supply: Supply, limits: Limits) -> Slide | None:
         if head[PREAMBLE:] == b"DICM":
             return _dicom(supply, limits)
         with decoding("TIFF"):
-            scanned = head.startswith(_TIFF) and is_slide_tiff(file)
-    if scanned or (isinstance(supply, OnDisk) and is_mirax(supply.paths[0])):
+            tiff = slide_tiff(file) if head.startswith(_TIFF) else None
+    if tiff is SlideTiff.BELOW:
+        return _ome(supply, limits)
+    if tiff or (isinstance(supply, OnDisk) and is_mirax(supply.paths[0])):
         return open_scanner_slide(supply, limits)
     return None
 
@@ -102,6 +104,14 @@ def _dicom(supply: Supply, limits: Limits) -> Slide | None:
     from worker.imaging.dicom_slide import open_dicom_slide  # noqa: PLC0415 - a second, for wsidicom
 
     return open_dicom_slide(supply, limits)
+
+
+def _ome(supply: Supply, limits: Limits) -> Slide:
+    try:
+        from worker.imaging.ome_slide import open_ome_slide  # noqa: PLC0415 - tifffile, of an extra
+    except ImportError:
+        raise UnsupportedImage("OME-TIFF needs the extra `slides`.") from None
+    return open_ome_slide(supply, limits)
 
 
 def _stream(supply: InMemory | OnDisk | Remote) -> BinaryIO:
