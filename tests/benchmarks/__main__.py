@@ -8,6 +8,7 @@ inside the timing for every engine, or with `--inputs outside` before it for eve
     python -m tests.benchmarks --quick                        a tenth of it: whether it works
     python -m tests.benchmarks --only in-flight --slots 32    one engine
     python -m tests.benchmarks --only in-flight whole --database postgresql --repeat 3
+    python -m tests.benchmarks --only in-flight whole --workload long --cases 64   answers of 512 to 1536 tokens
     python -m tests.benchmarks --json > figures.json
 
 Answers are compared with the quickstart loop's, letter for letter. `CPU s` is of the process that has the model,
@@ -83,11 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     what = parser.add_argument_group("what runs")
     what.add_argument("--only", nargs="+", choices=ENTRIES, default=list(ENTRIES))
-    what.add_argument("--workload", nargs="+", choices=LENGTHS, default=list(LENGTHS))
+    what.add_argument("--workload", nargs="+", choices=LENGTHS, default=["uniform", "skewed"])
     what.add_argument("--slots", nargs="+", type=int, default=[1, 8, 32])
     what.add_argument("--static", nargs="+", type=int, default=[8, 32], metavar="SIZE")
     what.add_argument("--database", nargs="+", choices=DATABASES, default=list(DATABASES))
-    what.add_argument("--cases", type=int, default=128, help="in each workload (128)")
+    what.add_argument("--cases", type=int, default=256, help="in each workload (256)")
     what.add_argument("--stat", type=int, default=20, help="STAT cases under a full backlog (20; 0 is none)")
     what.add_argument("--quick", action="store_true", help="16 cases, 1 and 8 slots, SQLite")
     _add_conditions(parser.add_argument_group("how"))

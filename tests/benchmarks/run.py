@@ -17,7 +17,7 @@ from tests.benchmarks.flight import Counted, Flight
 from tests.benchmarks.loops import Loops, Texts, batches
 from tests.benchmarks.served import SERVED, forced_at
 from tests.benchmarks.whole import Cost, Whole
-from tests.benchmarks.workload import LONGEST, Case, cases, tokens_of
+from tests.benchmarks.workload import LONG, Case, cases, tokens_of
 from worker.engine.models.checkpoint import find
 from worker.engine.models.in_flight import InFlightReasoner
 from worker.engine.models.loading import Source
@@ -114,7 +114,7 @@ def _in_flight(plan: Plan, work: Work) -> Iterator[Entry]:
     model, license_accepted = plan.model
     source = Source(model=model, license_accepted=license_accepted, max_pixels=MAX_PIXELS)
     yield from _alone(
-        plan, work, "in-flight", lambda slots: InFlightReasoner(source, rows=slots, max_new_tokens=LONGEST)
+        plan, work, "in-flight", lambda slots: InFlightReasoner(source, rows=slots, max_new_tokens=LONG[1])
     )
 
 

@@ -19,6 +19,8 @@ from worker.engine.reasoner import Prompt
 from worker.jobs.request import Style
 
 SHORTEST, LONGEST = 16, 256
+#: of the long answers, as reasoning at length is
+LONG = (512, 1536)
 SIZES = ((224, 224), (168, 252), (112, 112), (336, 140))
 STAINS = tuple(stain.value for stain in Stain)
 
@@ -32,7 +34,12 @@ def skewed(chance: random.Random) -> int:
     return min(LONGEST, max(SHORTEST, int(chance.lognormvariate(0, 0.8) * (SHORTEST + LONGEST) / 4)))
 
 
-LENGTHS: dict[str, Callable[[random.Random], int]] = {"uniform": uniform, "skewed": skewed}
+def long(chance: random.Random) -> int:
+    """A case that costs the model some eight times as much; what is around it stays the same."""
+    return chance.randint(*LONG)
+
+
+LENGTHS: dict[str, Callable[[random.Random], int]] = {"uniform": uniform, "skewed": skewed, "long": long}
 
 
 @dataclass(frozen=True, kw_only=True)

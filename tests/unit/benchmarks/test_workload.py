@@ -10,7 +10,7 @@ from tests.benchmarks import bandwidth
 from tests.benchmarks.flight import in_threads
 from tests.benchmarks.loops import batches
 from tests.benchmarks.real_model import built, opening
-from tests.benchmarks.workload import LENGTHS, LONGEST, SHORTEST, SIZES, cases, tokens_of
+from tests.benchmarks.workload import LENGTHS, LONG, LONGEST, SHORTEST, SIZES, cases, tokens_of
 
 
 @pytest.mark.parametrize("shape", LENGTHS)
@@ -21,10 +21,16 @@ def test_the_same_cases_come_every_time(shape):
     assert cases(shape, 32, seed=2) != one
 
 
-@pytest.mark.parametrize("shape", LENGTHS)
+@pytest.mark.parametrize("shape", ["uniform", "skewed"])
 def test_lengths_stay_between_16_and_256_tokens(shape):
     lengths = [case.tokens for case in cases(shape, 500)]
     assert (min(lengths), max(lengths)) == (SHORTEST, LONGEST)
+
+
+def test_long_answers_are_as_long_as_reasoning_is():
+    lengths = [case.tokens for case in cases("long", 500)]
+    assert LONG[0] <= min(lengths) < LONG[0] + 30
+    assert LONG[1] - 30 < max(lengths) <= LONG[1]
 
 
 def test_skewed_lengths_are_mostly_short():
