@@ -38,7 +38,7 @@ class Page {
   }
 
   start() {
-    const timer = setInterval(() => this.#isQuiet && this.look(), EVERY_MS);
+    const timer = setInterval(() => this.#isQuiet && this.#fetch(null, true, { unasked: true }), EVERY_MS);
     this.#signal.addEventListener("abort", () => clearInterval(timer));
     keys.onThisPage({ f: [() => this.#choose("failed"), "Those that failed"], a: [() => this.#choose("all"), "All deliveries"] });
     this.look();
@@ -66,9 +66,10 @@ class Page {
     await this.#fetch(cursor, false);
   }
 
-  async #fetch(cursor, isFirst) {
+  async #fetch(cursor, isFirst, { unasked = false } = {}) {
     try {
       const page = await get(`/v1/deliveries?${query({ status: GROUPS[this.#group][1], cursor, limit: PAGE })}`, { signal: this.#signal });
+      if (unasked && !this.#isQuiet) return; // somebody has opened an attempt while this was on its way
       const rows = page.items.map((one) => this.#row(one));
       if (isFirst) fill(this.#body, rows.length ? rows : el("tr", {}, el("td", { colspan: 7 }, "None.")));
       else this.#body.append(...rows);

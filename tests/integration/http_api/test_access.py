@@ -49,8 +49,8 @@ NEEDS = {
     ("GET", "/v1/status"): {"read", "operate"},
     ("GET", "/v1/status/history"): {"read", "operate"},
 }
-#: whoever signs in has a link; whoever is signed in, a session
-SESSION = {(method, "/v1/session") for method in ("POST", "GET", "DELETE")}
+#: whoever signs in has a link; whoever is signed in, a session; anybody may know where people sign in
+SESSION = {(method, "/v1/session") for method in ("POST", "GET", "DELETE")} | {("GET", "/v1/session/ways")}
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/fhir/notifications")} | SESSION
 #: streams, which would not end here
 STREAMS = {"/v1/events"}
