@@ -24,7 +24,7 @@ from worker.imaging.dicom import eight_bits_of
 from worker.imaging.dicom_parts import Part
 from worker.imaging.frames import GREY, MAX_FRAMES, Frame, declared, decode_stream
 from worker.imaging.picture import check_size
-from worker.imaging.pyramid import Piece
+from worker.imaging.pyramid import Piece, paste, touched
 from worker.imaging.units import Size
 
 #: frames that are asked for at once, and held as they are stored
@@ -89,16 +89,15 @@ class Mosaic:
             pixels, _ = eight_bits_of(self.dataset, self._layout, frame, 0)
             if pixels.shape[:2] != (self.tile.height, self.tile.width):
                 raise ImageUnreadable("A tile was decoded to another size.")
-            _paste(canvas, pixels if pixels.ndim == 3 else pixels[..., None], tile, self.tile, piece)
+            rgb = pixels if pixels.ndim == 3 else pixels[..., None]
+            paste(canvas, rgb, (tile.row, tile.column), self.tile, piece)
         return canvas
 
     def _touched(self, find: _Find, piece: Piece) -> Iterator[_Tile]:
-        right, bottom = piece.left + piece.width - 1, piece.top + piece.height - 1
-        for row in range(piece.top // self.tile.height, bottom // self.tile.height + 1):
-            for column in range(piece.left // self.tile.width, right // self.tile.width + 1):
-                frame = find(row, column)
-                if frame is not None:
-                    yield _Tile(row, column, frame)
+        for row, column in touched(piece, self.tile):
+            frame = find(row, column)
+            if frame is not None:
+                yield _Tile(row, column, frame)
 
     def _stored(self, tiles: Iterator[_Tile]) -> Iterator[tuple[_Tile, bytes]]:
         """In batches, so that an archive is asked once for many."""
@@ -195,11 +194,3 @@ def _looked_up(index: SparseTileIndex, path: str, focus: float) -> _Find:
         return None if frame < 0 else int(frame)
 
     return find
-
-
-def _paste(canvas: NDArray[np.uint8], pixels: NDArray[np.uint8], at: _Tile, tile: Size, piece: Piece) -> None:
-    """What the piece shows of a tile; a tile at the edge of the matrix has more than belongs to it."""
-    top, left = at.row * tile.height - piece.top, at.column * tile.width - piece.left
-    down, across = max(0, -top), max(0, -left)
-    place = canvas[max(0, top) : max(0, top + tile.height), max(0, left) : max(0, left + tile.width)]
-    place[:] = pixels[down : down + place.shape[0], across : across + place.shape[1]]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import pairwise
 from math import isfinite
@@ -28,9 +28,9 @@ from worker.imaging.boundary import decoding, limit_pixels
 from worker.imaging.codestream import j2k_header, without_boxes
 from worker.imaging.colour import ICC_TO_SRGB, to_srgb
 from worker.imaging.picture import check_size
-from worker.imaging.pyramid import Piece, check_tiles, fitted, piece_for
+from worker.imaging.pyramid import Piece, check_tiles, fitted, paste, piece_for, touched
 from worker.imaging.slide import Level
-from worker.imaging.streams import opened, stream_of
+from worker.imaging.streams import stream_in
 from worker.imaging.supply import Archived, InMemory, OnDisk, Remote, Supply
 from worker.imaging.units import Box, MicronsPerPixel, Size
 from worker.imaging.wanted import Limits
@@ -59,17 +59,11 @@ def open_ome_slide(supply: Supply, limits: Limits) -> OmeSlide:
         raise UnsupportedImage("OME-TIFF from an archive")
     limit_pixels(limits.max_pixels)
     with ExitStack() as closing, decoding(FORMAT):
-        file = closing.enter_context(_stream(supply))
+        file = closing.enter_context(stream_in(supply))
         tiff = closing.enter_context(tifffile.TiffFile(file, is_ome=False))
         levels = _levels(tiff, file, limits)
         name = _name(supply, levels)
         return OmeSlide(levels, _Described.of(tiff), digest=name, opened=closing.pop_all(), limits=limits)
-
-
-def _stream(supply: InMemory | OnDisk | Remote) -> BinaryIO:
-    if isinstance(supply, InMemory):
-        return io.BytesIO(supply.data)
-    return opened(supply.paths[0]) if isinstance(supply, OnDisk) else stream_of(supply.file)
 
 
 def _levels(tiff: tifffile.TiffFile, file: BinaryIO, limits: Limits) -> list[_Matrix]:
@@ -154,14 +148,10 @@ class _Matrix:
     def read(self, piece: Piece) -> NDArray[np.uint8]:
         """Rows x columns x 3. What has no tile is white."""
         canvas = np.full((piece.height, piece.width, 3), _WHITE, np.uint8)
-        for row, column in self._touched(piece):
+        for row, column in touched(piece, self.tile):
             pixels = self._decoded(row * self._across + column)
-            if pixels is None:
-                continue
-            top, left = row * self.tile.height - piece.top, column * self.tile.width - piece.left
-            down, across = max(0, -top), max(0, -left)
-            place = canvas[max(0, top) : top + self.tile.height, max(0, left) : left + self.tile.width]
-            place[:] = pixels[down : down + place.shape[0], across : across + place.shape[1]]
+            if pixels is not None:
+                paste(canvas, pixels, (row, column), self.tile, piece)
         return canvas
 
     def stored_first(self, most: int) -> bytes:
@@ -185,12 +175,6 @@ class _Matrix:
             raise UnsupportedImage(
                 f"OME-TIFF with {self._samples} samples, photometric {int(page.photometric)}"
             )
-
-    def _touched(self, piece: Piece) -> Iterator[tuple[int, int]]:
-        right, bottom = piece.left + piece.width - 1, piece.top + piece.height - 1
-        for row in range(piece.top // self.tile.height, bottom // self.tile.height + 1):
-            for column in range(piece.left // self.tile.width, right // self.tile.width + 1):
-                yield row, column
 
     def _decoded(self, index: int) -> NDArray[np.uint8] | None:
         """Rows x columns x 3; None for a tile that was never written."""

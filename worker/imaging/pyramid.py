@@ -7,9 +7,11 @@ fits, in whole pixels, before anything is decoded; then the picture in exactly t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from worker.errors import ImageTooLarge, RegionOutside
@@ -76,6 +78,24 @@ def check_tiles(piece: Piece, tile: Size, *, max_pixels: int) -> None:
             f"{pixels} pixels of tiles would be decoded; at most {max_pixels * TILES_FACTOR} are."
             " The slide has no smaller level for this size."
         )
+
+
+def touched(piece: Piece, tile: Size) -> Iterator[tuple[int, int]]:
+    """Row and column of each tile that the piece touches."""
+    right, bottom = piece.left + piece.width - 1, piece.top + piece.height - 1
+    for row in range(piece.top // tile.height, bottom // tile.height + 1):
+        for column in range(piece.left // tile.width, right // tile.width + 1):
+            yield row, column
+
+
+def paste(
+    canvas: NDArray[np.uint8], pixels: NDArray[np.uint8], at: tuple[int, int], tile: Size, piece: Piece
+) -> None:
+    """What the piece shows of the tile `at` row and column; one at the edge of the level has more than belongs to it."""
+    top, left = at[0] * tile.height - piece.top, at[1] * tile.width - piece.left
+    down, across = max(0, -top), max(0, -left)
+    place = canvas[max(0, top) : max(0, top + tile.height), max(0, left) : max(0, left + tile.width)]
+    place[:] = pixels[down : down + place.shape[0], across : across + place.shape[1]]
 
 
 def fitted(image: Image.Image, piece: Piece, size: Size) -> Image.Image:

@@ -6,16 +6,13 @@ and the box on its largest level with the size to show it in. What something is,
 
 from __future__ import annotations
 
-import io
-from typing import BinaryIO
-
 from worker.errors import ImageRefused, RegionOutside, UnsupportedImage
 from worker.imaging.boundary import decoding
 from worker.imaging.kinds import PREAMBLE, SlideTiff, slide_tiff
 from worker.imaging.scanner_slide import is_mirax, open_scanner_slide
 from worker.imaging.slide import Slide
-from worker.imaging.streams import opened, stream_of
-from worker.imaging.supply import Archived, InMemory, OnDisk, Remote, Supply
+from worker.imaging.streams import stream_in
+from worker.imaging.supply import Archived, OnDisk, Supply
 from worker.imaging.units import Box, Magnification, Size, microns_per_pixel
 from worker.imaging.wanted import Limits
 from worker.jobs.request import Region, Unit
@@ -30,7 +27,7 @@ def open_slide(supply: Supply, limits: Limits) -> Slide | None:
     """
     if isinstance(supply, Archived) or (isinstance(supply, OnDisk) and len(supply.paths) > 1):
         return _dicom(supply, limits)
-    with _stream(supply) as file:
+    with stream_in(supply) as file:
         head = file.read(PREAMBLE + 4)
         if head[PREAMBLE:] == b"DICM":
             return _dicom(supply, limits)
@@ -112,9 +109,3 @@ def _ome(supply: Supply, limits: Limits) -> Slide:
     except ImportError:
         raise UnsupportedImage("OME-TIFF needs the extra `slides`.") from None
     return open_ome_slide(supply, limits)
-
-
-def _stream(supply: InMemory | OnDisk | Remote) -> BinaryIO:
-    if isinstance(supply, InMemory):
-        return io.BytesIO(supply.data)
-    return opened(supply.paths[0]) if isinstance(supply, OnDisk) else stream_of(supply.file)

@@ -1,7 +1,7 @@
 """Files as the libraries like to read them: seekable streams.
 
-In: a path, or `Pieces`. Out: a stream; one over pieces reads a block at a time. It does not know where the
-pieces come from, and lets their refusals pass.
+In: a path, `Pieces`, or a supply of files. Out: a stream; one over pieces reads a block at a time. It does
+not know where the pieces come from, and lets their refusals pass.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from worker.errors import FetchFailed, ImageMissing
-from worker.imaging.supply import Pieces
+from worker.imaging.supply import InMemory, OnDisk, Pieces, Remote
 
 if TYPE_CHECKING:
     from collections.abc import Buffer  # type: ignore[attr-defined] # Python 3.12
@@ -61,3 +61,10 @@ def opened(path: Path) -> BinaryIO:
 
 def stream_of(file: Pieces) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_Raw(file), BLOCK))
+
+
+def stream_in(supply: InMemory | OnDisk | Remote) -> BinaryIO:
+    """Of files on disk, the first. Raises as `opened`, or what the pieces raise."""
+    if isinstance(supply, InMemory):
+        return io.BytesIO(supply.data)
+    return opened(supply.paths[0]) if isinstance(supply, OnDisk) else stream_of(supply.file)
