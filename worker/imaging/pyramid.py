@@ -91,7 +91,7 @@ def touched(piece: Piece, tile: Size) -> Iterator[tuple[int, int]]:
 def paste(
     canvas: NDArray[np.uint8], pixels: NDArray[np.uint8], at: tuple[int, int], tile: Size, piece: Piece
 ) -> None:
-    """What the piece shows of the tile `at` row and column; one at the edge of the level has more than belongs to it."""
+    """What the piece shows of the tile `at` row and column, which may have more than belongs to the level."""
     top, left = at[0] * tile.height - piece.top, at[1] * tile.width - piece.left
     down, across = max(0, -top), max(0, -left)
     place = canvas[max(0, top) : max(0, top + tile.height), max(0, left) : max(0, left + tile.width)]
