@@ -79,7 +79,6 @@ def main() -> int:
     )
     connect(settings.queue.broker_url.get_secret_value())
     tasks.install(courier)
-    stopped = threading.Event()
     forget = partial(courier.outbox.forget, days=settings.lis.message_days)
     for name, once, seconds in (
         ("relay", courier.relay, RELAY_SECONDS),
@@ -87,9 +86,11 @@ def main() -> int:
         ("forget", forget, FORGET_SECONDS),
         ("uploads", _sweep_of(settings), retention.ROUND_SECONDS),
     ):
-        threading.Thread(target=_for_ever, args=(once, stopped, seconds), name=name, daemon=True).start()
+        threading.Thread(
+            target=_for_ever, args=(once, courier.stopped, seconds), name=name, daemon=True
+        ).start()
     consume(DELIVER_QUEUE, SUBMIT_QUEUE, threads=THREADS, name="courier")
-    stopped.set()
+    courier.stopped.set()
     return 0
 
 

@@ -19,16 +19,18 @@ from typing import Any
 import structlog
 from celery import Task
 from celery.exceptions import Reject
+from celery.signals import worker_shutting_down
 
 from integrations import account
 from integrations.telling import Telling
 from worker import log
 from worker.account import swept
-from worker.app import DELIVER_WEBHOOK, READ, READ_QUEUE, SUBMIT, app, ring, ring_deliveries
+from worker.app import DELIVER_WEBHOOK, SUBMIT, app, ring_deliveries, ring_readers
 from worker.bell import Bell
 from worker.errors import InputError, LeaseLost, StoreUnavailable
 from worker.jobs.event import Delivery, DeliveryStatus, Outcome
 from worker.jobs.request import parse_request
+from worker.store.due import IN_FLIGHT_PER_ENDPOINT
 from worker.store.jobs import Jobs
 from worker.store.outbox import Outbox
 
@@ -39,6 +41,8 @@ RING_AGAIN_SECONDS = 30.0
 STORE_RETRY_SECONDS = 2.0
 #: deliveries at once that no ring asked for
 HANDS = 8
+#: deliveries to one endpoint by one thread before it rings for the next
+IN_A_ROW = 50
 
 logger = log.get(__name__)
 
@@ -56,6 +60,8 @@ class Courier:
     chance: Callable[[], float] = random.random
     #: lays the audit's chain on by what is new
     chain: Callable[[], object] = lambda: None
+    #: nothing more is begun
+    stopped: threading.Event = field(default_factory=threading.Event)
     _bell: Bell[str] = field(init=False)
     _rung: dict[str, float] = field(default_factory=dict)
     #: whether a ring has been heard since the last round that rang
@@ -118,15 +124,32 @@ class Courier:
         self.deliver(delivery_id)
 
     def deliver(self, delivery_id: str) -> None:
-        """One attempt, under a lease that is longer than the attempt may take."""
+        """One attempt; after a good one the next that is due to its endpoint, and so on.
+
+        Those were rung for in vain while the endpoint was busy. Not for ever: others wait for this thread.
+        """
         self._rung.pop(delivery_id, None)
-        delivery = self.outbox.claim(delivery_id, lease_seconds=2 * self.attempt_seconds)
-        if delivery is None:
-            return
-        with structlog.contextvars.bound_contextvars(**account.log_context(delivery)):
-            outcome = self._attempt(delivery)
-        if outcome.status is not DeliveryStatus.PENDING:
-            self._go_on(delivery.endpoint.id)
+        delivery, in_a_row = self._claimed(delivery_id), 0
+        while delivery is not None:
+            with structlog.contextvars.bound_contextvars(**account.log_context(delivery)):
+                outcome = self._attempt(delivery)
+            in_a_row += 1
+            endpoint_id = delivery.endpoint.id
+            if outcome.status is DeliveryStatus.PENDING:
+                return
+            if in_a_row == IN_A_ROW or self.stopped.is_set():
+                self._ask(self.outbox.due(limit=1, endpoint_id=endpoint_id))
+                return
+            delivery = self._next_to(endpoint_id)
+
+    def _claimed(self, delivery_id: str) -> Delivery | None:
+        """Under a lease that is longer than the attempt may take."""
+        return self.outbox.claim(delivery_id, lease_seconds=2 * self.attempt_seconds)
+
+    def _next_to(self, endpoint_id: str) -> Delivery | None:
+        """Others go on to the same endpoint: the first that is due may be theirs by now."""
+        due = self.outbox.due(limit=IN_FLIGHT_PER_ENDPOINT, endpoint_id=endpoint_id)
+        return next(filter(None, map(self._claimed, due)), None)
 
     def _attempt(self, delivery: Delivery) -> Outcome:
         began = account.now()
@@ -145,10 +168,6 @@ class Courier:
             logger.warning("delivery.lease_lost")
         return outcome
 
-    def _go_on(self, endpoint_id: str) -> None:
-        """Ring for the next one to that endpoint: it was rung for in vain while the endpoint was busy."""
-        self._ask(self.outbox.due(limit=1, endpoint_id=endpoint_id))
-
 
 _installed: list[Courier] = []
 
@@ -163,6 +182,13 @@ def deliver(delivery_id: str) -> None:
     """Before: due. After: delivered, due later, or in other hands."""
     for courier in _installed:
         courier.hear(delivery_id)
+
+
+@worker_shutting_down.connect
+def _stop(**__: object) -> None:
+    """SIGTERM or SIGINT. Celery waits for the running tasks, which begin nothing more."""
+    for courier in _installed:
+        courier.stopped.set()
 
 
 @app.task(name=SUBMIT, bind=True)
@@ -200,4 +226,4 @@ def _store(
             account.taken_in(
                 [stored.job.id], channel="celery", began=began, traceparent=stored.job.traceparent
             )
-        ring(READ, queue=READ_QUEUE)
+        ring_readers([1])

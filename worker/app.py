@@ -28,7 +28,7 @@ DELIVER_QUEUE = "pathlane.deliver"
 READ = "pathlane.read"
 SUBMIT = "pathlane.submit"
 DELIVER_WEBHOOK = "pathlane.deliver.webhook"
-#: to readers at once: a reader goes on until nothing waits, so a few wake everybody
+#: to readers that stand unheard: a reader goes on until nothing waits, so a few wake everybody
 MOST_RINGS = 64
 
 
@@ -93,8 +93,22 @@ def ring(name: str, *arguments: Any, queue: str, times: int = 1) -> bool:
 
 
 def ring_readers(counts: Sequence[int]) -> bool:
-    """Ring for so many jobs in all."""
-    return ring(READ, queue=READ_QUEUE, times=min(sum(counts), MOST_RINGS))
+    """Ring for so many jobs in all, as far as more rings wake anybody."""
+    try:
+        with app.producer_or_acquire() as producer:
+            missing = MOST_RINGS - _standing(producer.channel, READ_QUEUE)
+    except (OperationalError, ConnectionError, TimeoutError):
+        return False
+    return ring(READ, queue=READ_QUEUE, times=min(sum(counts), missing))
+
+
+def _standing(channel: Any, queue: str) -> int:
+    """Messages that nobody has taken yet. Raises kombu's OperationalError."""
+    try:
+        count: int = channel.client.llen(queue)
+    except channel.connection_errors as error:  # the client's own, which only it knows
+        raise OperationalError from error
+    return count
 
 
 def ring_deliveries(ids: Sequence[str]) -> bool:

@@ -108,10 +108,10 @@ class Place:
 
     def ring(self) -> bool:
         """Whether the broker took the bell. Celery is imported here: only submitting needs it."""
-        from worker.app import READ, READ_QUEUE, connect, ring  # noqa: PLC0415
+        from worker.app import connect, ring_readers  # noqa: PLC0415
 
         connect(self.settings.queue.broker_url.get_secret_value())
-        return ring(READ, queue=READ_QUEUE)
+        return ring_readers([1])
 
 
 def open_place(data: Path | None) -> Place:

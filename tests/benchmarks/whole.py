@@ -30,7 +30,7 @@ from tests.faults.cluster import postgresql
 from tests.faults.ward import SECRET
 from tests.integration.webhooks.receiver import Receiver, status
 from worker import uploads
-from worker.app import READ, READ_QUEUE, app, connect, ring
+from worker.app import app, connect, ring_readers
 from worker.jobs.audit import Action
 from worker.jobs.request import JobRequest, parse_request
 from worker.store.endpoints import Endpoints
@@ -110,7 +110,7 @@ class Whole:
         ids = self._submitted(store, requests) if backlog else []
         steps, before, began = self._notes()["steps"], self._cost(), time.perf_counter()
         if backlog:
-            ring(READ, queue=READ_QUEUE, times=len(ids))
+            ring_readers([len(ids)])
         else:
             ids = [self._asked(store, request) for request in requests]
         self._until_told(told, len(asked), on_case)
@@ -124,7 +124,7 @@ class Whole:
 
     def _asked(self, store: Jobs, request: JobRequest) -> str:
         job_id = store.submit(request, submitter="bench").job.id
-        ring(READ, queue=READ_QUEUE)
+        ring_readers([1])
         return job_id
 
     def _request(self, case: Case) -> JobRequest:

@@ -13,9 +13,10 @@ from worker.jobs.event import DeliveryStatus, Outcome
 from worker.jobs.job import Status
 from worker.store import jobs as jobs_module
 from worker.store import outbox
+from worker.store.due import deliveries
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs, readings
-from worker.store.outbox import Outbox, deliveries
+from worker.store.outbox import Outbox
 from worker.store.readings import add_reading, reading_row
 
 SECRET = "whsec_" + "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

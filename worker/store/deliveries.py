@@ -18,7 +18,8 @@ from worker.jobs.audit import Action
 from worker.jobs.event import DeliveryStatus
 from worker.store.audit import note
 from worker.store.base import stands
-from worker.store.outbox import DeliveryState, attempts, deliveries, state_of, states
+from worker.store.due import deliveries
+from worker.store.outbox import DeliveryState, attempts, state_of, states
 from worker.store.pages import Page, Position
 from worker.store.session import Database
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import Connection, Row, Select, Table, case, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, Table, func, insert, or_, select, update
 from ulid import ULID
 
 from worker.errors import EndpointGone, LeaseLost, NotFound, UnknownEndpoint
@@ -31,18 +31,14 @@ from worker.jobs.job import Job
 from worker.jobs.reading import Reading
 from worker.store.audit import entry, note, note_all
 from worker.store.base import stands
+from worker.store.due import ATTEMPTED, DUE, DUE_TO, deliveries, take
 from worker.store.endpoints import endpoint_of, endpoints
-from worker.store.job_rows import jobs
 from worker.store.session import Database, clock
-from worker.store.tables import DeliveryAttemptRow, DeliveryRow
+from worker.store.tables import DeliveryAttemptRow
 
 if TYPE_CHECKING:
     from worker.store.sealing import Seal
 
-#: attempts in flight to one endpoint, so that a slow receiver does not hold up the others; one over HL7
-IN_FLIGHT_PER_ENDPOINT = 4
-
-deliveries = cast("Table", DeliveryRow.__table__)
 attempts = cast("Table", DeliveryAttemptRow.__table__)
 
 
@@ -138,48 +134,31 @@ class Outbox:
 
     def due(self, *, limit: int = 500, endpoint_id: str = "") -> list[str]:
         """Ids of deliveries that may be claimed now, the longest due first; of one endpoint, if named."""
-        query = select(deliveries.c.id).join(endpoints).where(*_claimable())
-        if endpoint_id:
-            query = query.where(deliveries.c.endpoint_id == endpoint_id)
+        query, to = (DUE_TO, {"endpoint": endpoint_id}) if endpoint_id else (DUE, {})
         with self._database.read() as connection:
-            return list(connection.execute(query.order_by(deliveries.c.next_at).limit(limit)).scalars())
+            return list(connection.execute(query, {"most": limit} | to).scalars())
 
     def claim(self, delivery_id: str, *, lease_seconds: float) -> Delivery | None:
         """Take one delivery for one attempt. None: it is not due, has been taken, or its endpoint is busy."""
-        due = select(deliveries.c.id).join(endpoints).where(deliveries.c.id == delivery_id, *_claimable())
-        taken = (
-            update(deliveries)
-            .where(deliveries.c.id == due.with_for_update(skip_locked=True, of=deliveries).scalar_subquery())
-            .values(attempt=deliveries.c.attempt + 1, lease_until=clock(lease_seconds))
-            .returning(deliveries)
-        )
-        with self._database.write() as connection:
-            row = connection.execute(taken).one_or_none()
-            if row is None:
-                return None
-            about = select(endpoints, jobs.c.traceparent).join_from(deliveries, endpoints)
-            about = about.outerjoin(jobs, jobs.c.id == deliveries.c.job_id)  # a test event tells of no job
-            to = connection.execute(about.where(deliveries.c.id == row.id)).one()
-            now = connection.execute(select(clock())).scalar_one()
+        with self._database.once() as connection:
+            row = take(connection, delivery_id, lease_seconds=lease_seconds)
+        if row is None:
+            return None
         return Delivery(
-            id=row.id, job_id=row.job_id, endpoint=endpoint_of(to, now), event_type=EventType(row.event_type),
-            body=row.body, attempt=row.attempt, created_at=row.created_at, traceparent=to.traceparent,
+            id=row.of_id, job_id=row.job_id, endpoint=endpoint_of(row, row.now), body=row.body,
+            event_type=EventType(row.event_type), attempt=row.attempt, created_at=row.of_created_at,
+            traceparent=row.traceparent,
         )  # fmt: skip
 
     def record(self, delivery: Delivery, outcome: Outcome) -> None:
         """Write down what came of an attempt. Raises LeaseLost when another attempt has begun since."""
-        delivered = outcome.status is DeliveryStatus.DELIVERED
-        wait = outcome.wait.total_seconds() if outcome.wait else 0
+        values = {
+            "delivery": delivery.id, "of_attempt": delivery.attempt, "becomes": outcome.status,
+            "wait": outcome.wait.total_seconds() if outcome.wait else 0.0,
+            "answered": outcome.http_status, "why": outcome.reason or None,
+        }  # fmt: skip
         with self._database.write() as connection:
-            row = connection.execute(
-                update(deliveries)
-                .where(deliveries.c.id == delivery.id, deliveries.c.attempt == delivery.attempt)
-                .where(deliveries.c.status == DeliveryStatus.PENDING, deliveries.c.lease_until.is_not(None))
-                .values(status=outcome.status, lease_until=None, next_at=clock(wait))
-                .values(http_status=outcome.http_status, reason=outcome.reason or None)
-                .values(delivered_at=clock() if delivered else None)
-                .returning(deliveries.c.id)
-            ).one_or_none()
+            row = connection.execute(ATTEMPTED, values).one_or_none()
             if row is None:
                 raise LeaseLost
             connection.execute(_ATTEMPTED, self._attempt_row(delivery, outcome))
@@ -279,23 +258,6 @@ def _note_outcome(connection: Connection, delivery: Delivery, outcome: Outcome) 
         connection, action, actor=COURIER, job_id=delivery.job_id, delivery_id=delivery.id,
         subject_id=delivery.endpoint.id, attempt=delivery.attempt, code=outcome.reason or None,
     )  # fmt: skip
-
-
-def _claimable() -> tuple[Any, ...]:
-    other = deliveries.alias("other")
-    in_flight = (
-        select(func.count())
-        .where(other.c.endpoint_id == deliveries.c.endpoint_id, other.c.lease_until > clock())
-        .correlate(deliveries)
-        .scalar_subquery()
-    )
-    return (
-        stands(deliveries.c.status, DeliveryStatus.PENDING),
-        deliveries.c.next_at <= clock(),
-        or_(deliveries.c.lease_until.is_(None), deliveries.c.lease_until < clock()),
-        endpoints.c.status == EndpointStatus.ACTIVE,
-        in_flight < case((endpoints.c.url.startswith("mllp"), 1), else_=IN_FLIGHT_PER_ENDPOINT),
-    )
 
 
 def states() -> Select[Any]:

@@ -14,9 +14,9 @@ from worker import uploads
 from worker.errors import ReferenceForbidden
 from worker.jobs.event import DeliveryStatus
 from worker.jobs.job import Status
+from worker.store.due import deliveries
 from worker.store.instances import instances
 from worker.store.job_rows import jobs
-from worker.store.outbox import deliveries
 from worker.store.session import Database, clock
 
 

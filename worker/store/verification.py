@@ -19,8 +19,8 @@ from worker.jobs.audit import END_OF, START, Action, Head, digest_of
 from worker.jobs.event import DeliveryStatus
 from worker.jobs.job import TERMINAL
 from worker.store.audit import Audit, audit, count_unchained, heads, plain_columns
+from worker.store.due import deliveries
 from worker.store.job_rows import jobs
-from worker.store.outbox import deliveries
 from worker.store.session import Database
 
 PAGE: Final = 5000

@@ -10,6 +10,7 @@ from datetime import timedelta
 import httpx
 import pytest
 from celery.exceptions import Reject
+from celery.signals import worker_shutting_down
 
 from integrations import tasks
 from integrations.telling import Telling
@@ -153,27 +154,43 @@ def test_a_ring_that_was_heard_at_once_may_be_rung_again(courier, due):
     assert heard == [delivery_id, delivery_id]
 
 
-def test_who_has_delivered_rings_for_the_next_to_that_endpoint(courier, lis, broker, database):
+def test_who_has_delivered_goes_on_with_what_else_is_due_to_that_endpoint(courier, lis, broker, received):
     """Rings for an endpoint that is busy come to nothing, and its backlog would wait for the relay each time."""
+    ids = [read_one(courier)[1] for _ in range(3)]
+    courier.deliver(ids[1])
+    assert received == [ids[1], ids[0], ids[2]]
+    assert rung(broker) == []
+
+
+def test_who_has_delivered_many_in_a_row_rings_for_the_next_and_makes_room(
+    courier, lis, broker, received, monkeypatch
+):
+    monkeypatch.setattr(tasks, "IN_A_ROW", 2)
     first, second, third = (read_one(courier)[1] for _ in range(3))
     courier.deliver(first)
+    assert received == [first, second]
+    until(lambda: rung(broker) == [third])
+
+
+def test_who_has_delivered_begins_nothing_more_when_its_program_stops(
+    courier, lis, broker, received, monkeypatch
+):
+    first, second = (read_one(courier)[1] for _ in range(2))
+    monkeypatch.setattr(tasks, "_installed", [courier])
+    worker_shutting_down.send(sender=None)
+    courier.deliver(first)
+    assert received == [first]
     until(lambda: rung(broker) == [second])
-    courier.deliver(second)
-    until(lambda: rung(broker) == [second, third])
-    courier.deliver(third)
-    time.sleep(0.2)
-    assert rung(broker) == [second, third]
 
 
-def test_who_has_delivered_does_not_ring_for_another_endpoint(courier, lis, broker, database):
+def test_who_has_delivered_does_not_go_on_with_another_endpoint(courier, lis, received, database):
     _, first = read_one(courier)
     other = Endpoints(database).add("other", "https://other.example", secret="whsec_a3Jra2s=")
     courier.jobs.submit(a_request(endpoints=("other",)), submitter="lab")
     job = courier.jobs.claim(worker_id="w", lease_seconds=30)
     courier.jobs.finish(job, a_reading())
     courier.deliver(first)
-    time.sleep(0.2)
-    assert rung(broker) == []
+    assert received == [first]
     assert courier.outbox.due(endpoint_id=other.id) != []
 
 

@@ -7,7 +7,7 @@ import pytest
 from integrations import tasks
 from tests.builders import a_reading, a_request
 from tests.faults.proxy import Link, server_of
-from worker.app import READ, READ_QUEUE, app, check_broker, connect, ring, ring_deliveries
+from worker.app import READ, READ_QUEUE, app, check_broker, connect, ring, ring_deliveries, ring_readers
 from worker.errors import BrokerUnavailable
 from worker.store.endpoints import Endpoints
 from worker.store.jobs import Jobs
@@ -72,7 +72,10 @@ def test_no_socket_of_the_broker_is_waited_for_without_end():
 def test_a_ring_that_is_swallowed_is_given_up_and_the_next_one_heard_again(silent):
     assert seconds(lambda: ring(READ, queue=READ_QUEUE)) < 3
     assert ring(READ, queue=READ_QUEUE) is False
+    assert seconds(lambda: ring_readers([1])) < 3
+    assert ring_readers([1]) is False
     silent.heal()
+    assert ring_readers([1])
     assert ring(READ, queue=READ_QUEUE)
 
 
