@@ -96,7 +96,7 @@ def _work(settings: Settings, device: str) -> int:
     _be_watched(settings, device)
     connect(settings.queue.broker_url.get_secret_value())
     # As many again as slots: STAT is claimed and prepared while all of them are taken.
-    readers = 2 * settings.model.slots
+    readers = 2 * settings.model.slots + settings.model.ahead
     database = Database(settings.store.database_url.get_secret_value(), pool_size=readers + 4)
     schema.check(database)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until Celery takes over: loading may be stopped
@@ -193,7 +193,8 @@ def _service(
         slots=settings.model.slots,
         running=0,
     )
-    slots = Slots(settings.model.slots_dir, devices.key_of(identity.device), settings.model.slots)
+    model = settings.model
+    slots = Slots(model.slots_dir, devices.key_of(identity.device), model.slots, ahead=model.ahead)
     metrics.SLOTS.set(slots.count)
     metrics.SLOTS_USED.set_function(lambda: float(slots.count - slots.free_here))
     return Service(

@@ -54,18 +54,25 @@ class Pipeline:
     #: keeps the pictures that the model is shown, for whoever looks at the reading; never raises
     keep: Callable[[Sequence[Patch]], object] = lambda _: None
 
-    def read(self, job: Job, cancelled: threading.Event) -> Reading:
-        """Raises PathlaneError: an ImageRefused, a TransientError, an EngineError."""
+    def read(
+        self, job: Job, cancelled: threading.Event, enter: Callable[[], object] = lambda: None
+    ) -> Reading:
+        """`enter` is called once all is ready for the device, and returns when the case may use it.
+
+        Raises PathlaneError: an ImageRefused, a TransientError, an EngineError; and what `enter` raises.
+        """
         began = time.monotonic()
         patches = self.open_patches(job.request.images)
         imaging_seconds = time.monotonic() - began
         if is_without_tissue([patch.record for patch in patches]):
             self.keep(patches)
             return self._without_tissue(patches, imaging_seconds=imaging_seconds)
-        completion = self._ask(job, patches, cancelled)
+        completion = self._ask(job, patches, cancelled, enter)
         return self._reading(job, patches, completion, imaging_seconds=imaging_seconds)
 
-    def _ask(self, job: Job, patches: Sequence[Patch], cancelled: threading.Event) -> Completion:
+    def _ask(
+        self, job: Job, patches: Sequence[Patch], cancelled: threading.Event, enter: Callable[[], object]
+    ) -> Completion:
         request = job.request
         prompt = Prompt(
             images=tuple(patch.pixels for patch in patches),
@@ -76,9 +83,11 @@ class Pipeline:
             max_new_tokens=self.limits.max_new_tokens,
             seed=SEED,
         )
+        prepared = self.engine.prepare(prompt)
+        enter()
         seconds = request.timeout or self.limits.answer_seconds
         interrupt = Interrupt(deadline=time.monotonic() + seconds, cancelled=cancelled)
-        asked = self.engine.submit(prompt, interrupt, priority=request.priority, alone=job.alone)
+        asked = self.engine.ask(prepared, interrupt, priority=request.priority, alone=job.alone)
         self.keep(patches)  # while the engine is at it
         return asked.result()
 

@@ -17,7 +17,7 @@ import structlog
 
 from worker import account, log
 from worker.engine.reasoner import Interrupt
-from worker.engine.slots import Slots
+from worker.engine.slots import Slot, Slots
 from worker.errors import (
     EngineStopped,
     GpuOutOfMemory,
@@ -150,18 +150,20 @@ class Service:
     def read_next(self) -> bool:
         """Take a slot, claim the best job and read it. False: there was none. Raises SlotTimeout.
 
-        With every slot taken in this process only STAT is claimed: the engine pauses another case for it.
+        With every slot taken in this process a few are claimed and made ready for the next slot that is left;
+        beyond them only STAT is: the engine pauses another case for it.
         """
-        share_after = SHARE_SECONDS if self._somebody_can_be_paused() else None
-        with self.slots.hold(timeout_seconds=SLOT_SECONDS, share_after=share_after) as slot:
+        can_pause = self._somebody_can_be_paused()
+        share_after = SHARE_SECONDS if can_pause else None
+        with self.slots.hold(timeout_seconds=SLOT_SECONDS, share_after=share_after, ahead=can_pause) as slot:
             shared = slot.is_shared
-            if self._read_one(at_least=Priority.STAT if shared else Priority.ROUTINE):
+            if self._read_one(slot, at_least=Priority.STAT if shared else Priority.ROUTINE):
                 return True
         if not shared:
             return False
         # Whoever has left a slot meanwhile may have looked for work a moment before it came.
-        with self.slots.hold(timeout_seconds=0):
-            return self._read_one(at_least=Priority.ROUTINE)
+        with self.slots.hold(timeout_seconds=0) as slot:
+            return self._read_one(slot, at_least=Priority.ROUTINE)
 
     def _somebody_can_be_paused(self) -> bool:
         """Else a STAT case would be claimed here only to wait, while another worker may be free."""
@@ -169,17 +171,17 @@ class Service:
         beyond = max(0, len(held) - self.slots.count)
         return self.can_pause and sum(job.priority is not Priority.STAT for job in held) > beyond
 
-    def _read_one(self, *, at_least: Priority) -> bool:
+    def _read_one(self, slot: Slot, *, at_least: Priority) -> bool:
         with self._door:
             entry = self._claim(at_least)
             if entry is None:
                 return False
             if entry.job.alone:
                 with structlog.contextvars.bound_contextvars(**account.log_context(entry.job)):
-                    self._read_alone(entry)
+                    self._read_alone(entry, slot)
                 return True
         with structlog.contextvars.bound_contextvars(**account.log_context(entry.job)):
-            self._read(entry)
+            self._read(entry, slot)
         return True
 
     def _claim(self, at_least: Priority) -> Entry | None:
@@ -188,35 +190,50 @@ class Service:
         job = self.jobs.claim(worker_id=self.presence.id, lease_seconds=self.rhythm.lease, at_least=at_least)
         return None if job is None else self.held.add(job)
 
-    def _read_alone(self, entry: Entry) -> None:
+    def _read_alone(self, entry: Entry, slot: Slot) -> None:
         """It may kill this process: nobody else is held here while it is read, so nobody pays for it."""
         quiet = False
         while not quiet and not self.draining.is_set():
             quiet = self.held.wait_until(1, seconds=0.2)
         if quiet:
-            self._read(entry)
+            self._read(entry, slot)
         else:
             self._conclude(entry, EngineStopped(begun=False))
             self.held.remove(entry)
 
-    def _read(self, entry: Entry) -> None:
+    def _read(self, entry: Entry, slot: Slot) -> None:
         logger.info("job.claimed")
         began = account.claimed(entry.job)
         try:
-            result = self._outcome_of(entry)
+            result = self._outcome_of(entry, slot)
+            self.slots.leave(slot)
             account.read(entry.job, result, began=began)
             self._conclude(entry, result)
         finally:
             self.held.remove(entry)
 
-    def _outcome_of(self, entry: Entry) -> Reading | PathlaneError:
+    def _outcome_of(self, entry: Entry, slot: Slot) -> Reading | PathlaneError:
         try:
-            return self.pipeline.read(entry.job, entry.cancelled)
+            return self.pipeline.read(entry.job, entry.cancelled, lambda: self._enter(entry, slot))
         except PathlaneError as error:
             return error
         except Exception as error:  # noqa: BLE001  # whatever it is, it concerns this job alone
             logger.error("job.error", **log.kind_and_place(error))
             return InternalError()
+
+    def _enter(self, entry: Entry, slot: Slot) -> None:
+        """Onto the device. STAT pauses another case, and one that is read alone finds nobody there.
+
+        What is cancelled needs no slot: the engine ends it unread. Raises EngineStopped when it drains.
+        """
+        share = entry.job.alone or entry.job.priority is Priority.STAT
+        try:
+            self.slots.enter(
+                slot, share=share, stop=lambda: self.draining.is_set() or entry.cancelled.is_set()
+            )
+        except SlotTimeout:
+            if not entry.cancelled.is_set():
+                raise EngineStopped(begun=False) from None
 
     def _conclude(self, entry: Entry, result: Reading | PathlaneError) -> None:
         """Write the end down, however long the database takes to come back, unless the lease is lost."""

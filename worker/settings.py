@@ -63,6 +63,8 @@ class ModelSettings(_Section):
     """`auto` (the first GPU, else the CPU), `cpu`, or `cuda:N`."""
     slots: Annotated[int, Field(ge=1, le=256)] = 4
     """How many cases one device reads at the same time, over all processes that use it."""
+    ahead: Annotated[int, Field(ge=0, le=64)] = 1
+    """Cases that a worker makes ready (fetched, decoded, prepared) while its slots are all taken."""
     slots_dir: Path = Path("/run/lock/pathlane")
     """Folder of the slot files; processes and containers that share a GPU must share it."""
     max_pixels: Annotated[int, Field(ge=28 * 28, le=12_845_056)] = 1_003_520

@@ -31,10 +31,9 @@ lock = threading.Lock()
 
 
 class Forced(EngineLoop):
-    def submit(self, prompt, *arguments, **named):
+    def prepare(self, prompt):
         length = LENGTHS[prompt.question]
-        forced = replace(prompt, max_new_tokens=length, min_new_tokens=length)
-        return super().submit(forced, *arguments, **named)
+        return super().prepare(replace(prompt, max_new_tokens=length, min_new_tokens=length))
 
 
 def accounted(stage, do):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from PIL import Image
 
 from tests.builders import a_reading, a_request
 from tests.unit.engine.test_loop import IDENTITY
-from worker.engine.reasoner import Completion, Finish
+from worker.engine.reasoner import Completion, Finish, Prepared
 from worker.imaging.source import Patch
 from worker.jobs.reading import ReadingOutcome
 from worker.jobs.request import Priority
@@ -22,8 +23,12 @@ from worker.pipeline import Pipeline
 class Recording:
     """An engine that answers at once and keeps how it was asked."""
 
-    def submit(self, prompt, interrupt, **how):
-        self.prompt, self.how = prompt, how
+    def prepare(self, prompt):
+        self.prompt = prompt
+        return Prepared()
+
+    def ask(self, prepared, interrupt, **how):
+        self.how = how
         future = Future()
         text = "<think>brown</think><answer>DAB</answer>"
         future.set_result(
@@ -112,11 +117,33 @@ def test_what_each_picture_may_have_is_written_down_where_they_share():
 
 def test_the_pictures_are_kept_while_the_engine_is_at_it():
     engine, order = Recording(), []
-    submit = engine.submit
-    engine.submit = lambda *a, **k: order.append("asked") or submit(*a, **k)
+    ask = engine.ask
+    engine.ask = lambda *a, **k: order.append("asked") or ask(*a, **k)
     pipeline = Pipeline(
         open_patches=lambda _: (), engine=engine, identity=IDENTITY,
         limits=SimpleNamespace(max_new_tokens=8, answer_seconds=60), keep=order.append,
     )  # fmt: skip
     pipeline.read(SimpleNamespace(request=a_request(), alone=False), threading.Event())
     assert order == ["asked", ()]
+
+
+def test_a_case_enters_the_device_when_it_is_ready_and_its_time_begins_then():
+    engine, order = Recording(), []
+    prepare, ask = engine.prepare, engine.ask
+    engine.prepare = lambda prompt: order.append("prepared") or prepare(prompt)
+    engine.ask = lambda prepared, interrupt, **how: (
+        order.append(interrupt.deadline) or ask(prepared, interrupt, **how)
+    )
+    pipeline = Pipeline(
+        open_patches=lambda _: (), engine=engine, identity=IDENTITY,
+        limits=SimpleNamespace(max_new_tokens=8, answer_seconds=60),
+    )  # fmt: skip
+
+    def enter():
+        time.sleep(0.2)
+        order.append(time.monotonic())
+
+    pipeline.read(SimpleNamespace(request=a_request(), alone=False), threading.Event(), enter)
+    prepared, entered, deadline = order
+    assert prepared == "prepared"
+    assert deadline >= entered + 60

@@ -89,13 +89,43 @@ class EngineLoop:
         priority: Priority = Priority.ROUTINE,
         alone: bool = False,
     ) -> Future[Completion]:
-        """Ask. With `alone` nobody shares a step with it. After `close` the future has failed already."""
-        future: Future[Completion] = Future()
+        """Prepare and ask; whatever is wrong with the prompt, the future says."""
         try:
-            prepared = self._prepared(prompt)
+            prepared = self.prepare(prompt)
         except PathlaneError as error:
+            future: Future[Completion] = Future()
             future.set_exception(error)
             return future
+        return self.ask(prepared, interrupt, priority=priority, alone=alone)
+
+    def prepare(self, prompt: Prompt) -> Prepared:
+        """In the asker's thread, which needs no row yet. Raises the typed error of a prompt that can never be
+        answered here, and EngineStopped after `close`."""
+        if self._closed:
+            raise EngineStopped(begun=False)
+        try:
+            prepared = self._reasoner.prepare(prompt)
+        except PathlaneError:
+            raise
+        except Exception as error:  # whatever is wrong with these pixels, its neighbours are not
+            logger.warning("prompt.unreadable", **log.kind_and_place(error))
+            raise PromptUnreadable from error
+        if not self._scheduler.fits(prepared.samples):
+            raise PromptUnreadable(
+                f"It wants {prepared.samples} samples; this worker writes {self._scheduler.rows} at once."
+            )
+        return prepared
+
+    def ask(
+        self,
+        prepared: Prepared,
+        interrupt: Interrupt,
+        *,
+        priority: Priority = Priority.ROUTINE,
+        alone: bool = False,
+    ) -> Future[Completion]:
+        """With `alone` nobody shares a step with it. After `close` the future has failed already."""
+        future: Future[Completion] = Future()
         most = 0 if alone else None
         ask = Ask(prepared=prepared, interrupt=interrupt, priority=priority, most_beside=most)
         with self._changed:
@@ -119,23 +149,6 @@ class EngineLoop:
         if self._thread is not None:
             self._thread.join(timeout)
         return self._thread is None or not self._thread.is_alive()
-
-    def _prepared(self, prompt: Prompt) -> Prepared:
-        """In the asker's thread. Raises the typed error of a prompt that can never be answered here."""
-        if self._closed:
-            raise EngineStopped(begun=False)
-        try:
-            prepared = self._reasoner.prepare(prompt)
-        except PathlaneError:
-            raise
-        except Exception as error:  # whatever is wrong with these pixels, its neighbours are not
-            logger.warning("prompt.unreadable", **log.kind_and_place(error))
-            raise PromptUnreadable from error
-        if not self._scheduler.fits(prepared.samples):
-            raise PromptUnreadable(
-                f"It wants {prepared.samples} samples; this worker writes {self._scheduler.rows} at once."
-            )
-        return prepared
 
     def _run(self, device: str) -> None:
         crashed = True

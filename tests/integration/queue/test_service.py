@@ -24,10 +24,14 @@ class Answers:
     def __init__(self):
         self.answer = lambda job, cancelled: a_reading()
         self.most = 0
+        #: ids, in the order in which they were claimed
+        self.prepared = []
         self._inside = 0
         self._lock = threading.Lock()
 
-    def read(self, job, cancelled):
+    def read(self, job, cancelled, enter=lambda: None):
+        self.prepared.append(job.id)
+        enter()
         with self._lock:
             self._inside += 1
             self.most = max(self.most, self._inside)
@@ -58,6 +62,12 @@ def service(database, tmp_path, pipeline, rung):
     )  # fmt: skip
     yield service
     service.stop()
+
+
+@pytest.fixture
+def slots_with_room(tmp_path):
+    """For one case outside."""
+    return Slots(tmp_path / "slots", "ahead", 2, ahead=1)
 
 
 def submit(service, **fields):
@@ -154,6 +164,83 @@ def test_a_stat_case_is_left_to_other_workers_where_nobody_can_be_paused(
     may_end.set()
     for reader in readers:
         reader.join(30)
+
+
+class Standing:
+    """A service with both slots taken by routine cases, and one that has been made ready for the next."""
+
+    def __init__(self, service, pipeline, slots, **outside):
+        self.service, self.may_end = service, threading.Event()
+        service.can_pause = True
+        service.slots = slots
+        self.in_model = []
+        pipeline.answer = self._answer
+        self.before = [submit(service) for _ in range(2)]
+        self.readers = []
+        self.read(2)
+        until(lambda: sorted(self.in_model) == sorted(self.before))
+        self.outside = submit(service, **outside)
+        self.read(1)
+        until(lambda: self.outside in pipeline.prepared)
+
+    def read(self, readers):
+        started = [threading.Thread(target=self.service.work_off) for _ in range(readers)]
+        for reader in started:
+            reader.start()
+        self.readers += started
+
+    def _answer(self, job, cancelled):
+        self.in_model.append(job.id)
+        if cancelled.is_set():
+            return a_reading(outcome=ReadingOutcome.CANCELLED, answer="")
+        assert job.priority is Priority.STAT or self.may_end.wait(30)
+        return a_reading()
+
+    def end(self):
+        self.may_end.set()
+        for reader in self.readers:
+            reader.join(30)
+
+
+def test_while_all_slots_are_taken_the_next_case_is_made_ready_and_enters_when_one_is_left(
+    service, pipeline, slots_with_room
+):
+    standing = Standing(service, pipeline, slots_with_room)
+    later = submit(service)
+    time.sleep(0.1)
+    assert standing.outside not in standing.in_model, "it is ready, and no more"
+    assert status(service, later) is Status.QUEUED, "one at a time"
+    standing.end()
+    assert pipeline.most == 2
+    assert {status(service, i) for i in (*standing.before, standing.outside)} == {Status.SUCCEEDED}
+
+
+def test_a_case_that_stands_ready_is_given_back_unread_when_its_worker_drains(
+    service, pipeline, slots_with_room
+):
+    standing = Standing(service, pipeline, slots_with_room)
+    service.draining.set()
+    until(lambda: status(service, standing.outside) is Status.QUEUED)
+    assert service.jobs.get(standing.outside).attempt == 0, "no attempt is used up"
+    standing.end()
+    assert {status(service, i) for i in standing.before} == {Status.SUCCEEDED}, "what runs may end"
+
+
+def test_a_case_that_stands_ready_and_is_cancelled_waits_for_no_slot(service, pipeline, slots_with_room):
+    service.rhythm = Rhythm(lease=600, sweep=0.1, patience=3600)
+    standing = Standing(service, pipeline, slots_with_room)
+    service.start()
+    service.jobs.cancel(standing.outside)
+    until(lambda: status(service, standing.outside) is Status.CANCELLED)
+    assert {status(service, i) for i in standing.before} == {Status.RUNNING}
+    standing.end()
+
+
+def test_a_stat_case_never_stands_outside(service, pipeline, slots_with_room):
+    standing = Standing(service, pipeline, slots_with_room, priority="stat")
+    until(lambda: status(service, standing.outside) is Status.SUCCEEDED)
+    assert {status(service, i) for i in standing.before} == {Status.RUNNING}
+    standing.end()
 
 
 def test_a_refused_image_fails_its_job_and_the_next_one_is_read(service, pipeline):

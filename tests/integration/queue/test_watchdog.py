@@ -109,12 +109,12 @@ def test_a_job_that_may_be_poison_is_read_with_nobody_else_in_the_process(worker
     read = one.service.pipeline.read
 
     class Watching:
-        def read(self, job, cancelled):
+        def read(self, job, cancelled, enter):
             if job.alone and job.id == suspect:
                 beside.append(len(one.service.held.all()))
                 time.sleep(0.3)
                 beside.append(len(one.service.held.all()))
-            return read(job, cancelled)
+            return read(job, cancelled, enter)
 
     one.service.pipeline = Watching()
     one.hears(2)

@@ -136,3 +136,119 @@ def test_one_in_a_time_looks_whether_it_may_share(tmp_path):
     first, second, third = sorted(entered)
     assert second - first > 0.29
     assert third - second > 0.29
+
+
+def never():
+    return False
+
+
+def test_a_place_outside_is_given_only_while_all_are_held_here_and_only_so_many(tmp_path):
+    slots, elsewhere = Slots(tmp_path, "GPU-1", 2, ahead=1), Slots(tmp_path, "GPU-1", 2)
+    with slots.hold(timeout_seconds=0, ahead=True) as first:
+        assert first.number == 0
+        with (
+            elsewhere.hold(timeout_seconds=0),
+            pytest.raises(SlotTimeout),
+            slots.hold(timeout_seconds=0.1, ahead=True),
+        ):
+            pass
+        with slots.hold(timeout_seconds=0), slots.hold(timeout_seconds=0, ahead=True) as outside:
+            assert (outside.is_ahead, outside.is_shared, outside.number) == (True, False, None)
+            with pytest.raises(SlotTimeout), slots.hold(timeout_seconds=0.1, ahead=True):
+                pass
+
+
+def test_who_stands_outside_enters_with_the_next_slot_that_is_left_here_before_anybody_else(tmp_path):
+    slots, elsewhere = Slots(tmp_path, "GPU-1", 1, ahead=1), Slots(tmp_path, "GPU-1", 1)
+    entered = threading.Event()
+    with ExitStack() as first, ExitStack() as second:
+        number = first.enter_context(slots.hold(timeout_seconds=0)).number
+        outside = second.enter_context(slots.hold(timeout_seconds=0, ahead=True))
+        waiting = threading.Thread(
+            target=lambda: slots.enter(outside, share=False, stop=never) or entered.set()
+        )
+        waiting.start()
+        assert not entered.wait(0.1)
+        first.close()
+        assert entered.wait(10)
+        assert (outside.number, outside.is_ahead) == (number, False)
+        with pytest.raises(SlotTimeout), elsewhere.hold(timeout_seconds=0):
+            pass
+        second.close()
+        waiting.join()
+        with elsewhere.hold(timeout_seconds=0):
+            assert slots.free_here == 1
+
+
+def test_when_one_has_entered_another_may_stand_outside(tmp_path):
+    slots = Slots(tmp_path, "GPU-1", 1, ahead=1)
+    with ExitStack() as first, ExitStack() as second, ExitStack() as third:
+        first.enter_context(slots.hold(timeout_seconds=0))
+        outside = second.enter_context(slots.hold(timeout_seconds=0, ahead=True))
+        found = []
+        waiting = threading.Thread(
+            target=lambda: found.append(third.enter_context(slots.hold(timeout_seconds=30, ahead=True)))
+        )
+        waiting.start()
+        first.close()
+        slots.enter(outside, share=False, stop=never)
+        waiting.join(10)
+        assert (outside.number, found[0].is_ahead) == (0, True)
+
+
+def test_who_stands_outside_may_share_at_once(tmp_path):
+    slots = Slots(tmp_path, "GPU-1", 1, ahead=1)
+    with slots.hold(timeout_seconds=0), slots.hold(timeout_seconds=0, ahead=True) as outside:
+        slots.enter(outside, share=True, stop=never)
+        assert outside.is_shared
+
+
+def test_who_stands_outside_and_should_stop_never_enters_and_makes_room(tmp_path):
+    slots = Slots(tmp_path, "GPU-1", 1, ahead=1)
+    with slots.hold(timeout_seconds=0):
+        with (
+            pytest.raises(SlotTimeout),
+            slots.hold(timeout_seconds=0, ahead=True) as outside,
+        ):
+            slots.enter(outside, share=False, stop=lambda: True)
+        assert outside.number is None
+        with slots.hold(timeout_seconds=0, ahead=True) as another:
+            assert another.is_ahead
+
+
+def test_a_slot_may_be_left_before_its_block_ends(tmp_path):
+    slots, elsewhere = Slots(tmp_path, "GPU-1", 1), Slots(tmp_path, "GPU-1", 1)
+    with slots.hold(timeout_seconds=0) as slot:
+        slots.leave(slot)
+        with elsewhere.hold(timeout_seconds=0):
+            assert slots.free_here == 1
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+def test_readers_that_come_and_go_in_every_way_never_exceed_the_cap(tmp_path, ahead):
+    slots = Slots(tmp_path, "GPU-1", 2, ahead=ahead)
+    inside, most, entered, lock = set(), 0, 0, threading.Lock()
+
+    def use(number):
+        nonlocal most, entered
+        for _ in range(20):
+            with slots.hold(timeout_seconds=30, share_after=0.002, ahead=True) as slot:
+                slots.enter(slot, share=number % 5 == 0, stop=never)
+                with lock:
+                    entered += 1
+                    if not slot.is_shared:
+                        inside.add(slot)
+                        # a slot that was handed on belongs to one at a time
+                        most = max(most, len({one.number for one in inside} - {None}))
+                time.sleep(0.001)
+                with lock:
+                    inside.discard(slot)
+                if number % 2:
+                    slots.leave(slot)
+
+    readers = [threading.Thread(target=use, args=(number,)) for number in range(12)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(60)
+    assert (most, entered, slots.free_here) == (2, 240, 2)
