@@ -227,6 +227,7 @@ class Whole:
                 process.kill()
             process.wait()
         app.close()
+        app.amqp._producer_pool = None  # close() keeps it, and the next one would ring at this broker
 
 
 def _family(pid: int) -> list[psutil.Process]:
