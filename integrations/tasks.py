@@ -41,8 +41,9 @@ RING_AGAIN_SECONDS = 30.0
 STORE_RETRY_SECONDS = 2.0
 #: deliveries at once that no ring asked for
 HANDS = 8
-#: deliveries to one endpoint by one thread before it rings for the next
-IN_A_ROW = 50
+#: so long a thread goes on with what is due to one endpoint before it rings for the next, so that a slow one
+#: has no more of a courier than one attempt at a time
+IN_A_ROW_SECONDS = 1.0
 
 logger = log.get(__name__)
 
@@ -129,15 +130,14 @@ class Courier:
         Those were rung for in vain while the endpoint was busy. Not for ever: others wait for this thread.
         """
         self._rung.pop(delivery_id, None)
-        delivery, in_a_row = self._claimed(delivery_id), 0
+        delivery, end = self._claimed(delivery_id), time.monotonic() + IN_A_ROW_SECONDS
         while delivery is not None:
             with structlog.contextvars.bound_contextvars(**account.log_context(delivery)):
                 outcome = self._attempt(delivery)
-            in_a_row += 1
             endpoint_id = delivery.endpoint.id
             if outcome.status is DeliveryStatus.PENDING:
                 return
-            if in_a_row == IN_A_ROW or self.stopped.is_set():
+            if time.monotonic() >= end or self.stopped.is_set():
                 self._ask(self.outbox.due(limit=1, endpoint_id=endpoint_id))
                 return
             delivery = self._next_to(endpoint_id)
