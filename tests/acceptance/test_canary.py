@@ -220,7 +220,8 @@ def interruptions_go(http, found, picture) -> None:
     found.ends["late"] = end_of(http.ended(late))
     taken_back = http.ask(*eight)
     http.up.until(lambda: http.job(taken_back)["status"] == "running")
-    http.client.post(f"/v1/jobs/{taken_back}/cancel").raise_for_status()
+    with ways.standing_still(http.up, seconds=1.3):
+        http.client.post(f"/v1/jobs/{taken_back}/cancel").raise_for_status()
     found.ends["taken back"] = http.ended(taken_back)["status"]
     crashed = http.ask(http.upload(ways.slow_picture()))
     found.ends["decoders killed"] = str(ways.while_decoders_die(http.up, http, crashed))

@@ -10,7 +10,8 @@ import json
 import socket
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,19 @@ def slow_picture() -> bytes:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (2000, 2000, 3), np.uint8))
     noise.resize((8000, 8000)).save(file, "JPEG", progressive=True, comment=str(WORDS["contents"]).encode())
     return file.getvalue()
+
+
+@contextmanager
+def standing_still(up: Up, *, seconds: float) -> Iterator[None]:
+    """The worker, while the block lasts and `seconds` more: whatever it does in a time is due when it goes on."""
+    (pid,) = up.pids()
+    worker = psutil.Process(pid)
+    worker.suspend()
+    try:
+        yield
+        time.sleep(seconds)
+    finally:
+        worker.resume()
 
 
 def in_slow_motion(up: Up, http: Http, job_id: str) -> None:
