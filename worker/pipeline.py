@@ -83,10 +83,12 @@ class Pipeline:
             max_new_tokens=self.limits.max_new_tokens,
             seed=SEED,
         )
+        deadline = time.monotonic() + (request.timeout or self.limits.answer_seconds)
         prepared = self.engine.prepare(prompt)
+        ready = time.monotonic()
         enter()
-        seconds = request.timeout or self.limits.answer_seconds
-        interrupt = Interrupt(deadline=time.monotonic() + seconds, cancelled=cancelled)
+        deadline += time.monotonic() - ready  # nobody was at work on it
+        interrupt = Interrupt(deadline=deadline, cancelled=cancelled)
         asked = self.engine.ask(prepared, interrupt, priority=request.priority, alone=job.alone)
         self.keep(patches)  # while the engine is at it
         return asked.result()
