@@ -129,7 +129,6 @@ class Courier:
 
         Those were rung for in vain while the endpoint was busy. Not for ever: others wait for this thread.
         """
-        self._rung.pop(delivery_id, None)
         delivery, end = self._claimed(delivery_id), time.monotonic() + IN_A_ROW_SECONDS
         while delivery is not None:
             with structlog.contextvars.bound_contextvars(**account.log_context(delivery)):
@@ -143,7 +142,8 @@ class Courier:
             delivery = self._next_to(endpoint_id)
 
     def _claimed(self, delivery_id: str) -> Delivery | None:
-        """Under a lease that is longer than the attempt may take."""
+        """Under a lease that is longer than the attempt may take. It may be rung for again from now on."""
+        self._rung.pop(delivery_id, None)
         return self.outbox.claim(delivery_id, lease_seconds=2 * self.attempt_seconds)
 
     def _next_to(self, endpoint_id: str) -> Delivery | None:

@@ -1,6 +1,8 @@
-"""What fakes of a reasoner have in common, and a way to ask a real one without a loop."""
+"""What fakes of a reasoner have in common, and ways to ask: a loop in one call, a real reasoner without a loop."""
 
 from __future__ import annotations
+
+from concurrent.futures import Future
 
 from worker.engine.reasoner import Ask, Interrupt, Prepared
 from worker.engine.scheduler import Scheduler
@@ -23,6 +25,17 @@ class Whole:
 
     def clear(self):
         pass
+
+
+def submit(loop, prompt, interrupt, **how):
+    """Prepare and ask; whatever is wrong with the prompt, the future says."""
+    try:
+        prepared = loop.prepare(prompt)
+    except PathlaneError as error:
+        future = Future()
+        future.set_exception(error)
+        return future
+    return loop.ask(prepared, interrupt, **how)
 
 
 def read(reasoner, prompts, interrupts=None, *, rows=None, on_move=lambda: None):

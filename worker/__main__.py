@@ -95,7 +95,7 @@ def _work(settings: Settings, device: str) -> int:
     log.configure("worker", settings.log_level)
     _be_watched(settings, device)
     connect(settings.queue.broker_url.get_secret_value())
-    # As many again as slots: STAT is claimed and prepared while all of them are taken.
+    # As many again as slots: STAT is claimed and prepared while all are taken. And whoever stands outside.
     readers = 2 * settings.model.slots + settings.model.ahead
     database = Database(settings.store.database_url.get_secret_value(), pool_size=readers + 4)
     schema.check(database)

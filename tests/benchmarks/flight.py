@@ -97,7 +97,8 @@ class Flight:
 
     def _ask(self, case: Case, priority: Priority = Priority.ROUTINE) -> tuple[str, float]:
         began = time.perf_counter()
-        completion = self._loop.submit(case.prompt(), Interrupt(), priority=priority).result()
+        prepared = self._loop.prepare(case.prompt())
+        completion = self._loop.ask(prepared, Interrupt(), priority=priority).result()
         assert completion.completion_tokens == case.tokens, completion.finish
         return completion.text, time.perf_counter() - began
 

@@ -24,13 +24,14 @@ import psutil
 from sqlalchemy import select
 
 from integrations import valkey
+from tests.bell import hang_up
 from tests.benchmarks.loops import Texts
 from tests.benchmarks.workload import Case
 from tests.faults.cluster import postgresql
 from tests.faults.ward import SECRET
 from tests.integration.webhooks.receiver import Receiver, status
 from worker import uploads
-from worker.app import app, connect, ring_readers
+from worker.app import connect, ring_readers
 from worker.jobs.audit import Action
 from worker.jobs.request import JobRequest, parse_request
 from worker.store.endpoints import Endpoints
@@ -226,8 +227,7 @@ class Whole:
             with suppress(psutil.NoSuchProcess):  # it may have ended by itself
                 process.kill()
             process.wait()
-        app.close()
-        app.amqp._producer_pool = None  # close() keeps it, and the next one would ring at this broker
+        hang_up()
 
 
 def _family(pid: int) -> list[psutil.Process]:

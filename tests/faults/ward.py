@@ -28,11 +28,12 @@ from PIL import Image
 from sqlalchemy import text
 
 from integrations import valkey
+from tests.bell import hang_up
 from tests.faults.invariants import Holder, Verdict, check
 from tests.faults.records import Event, holders, recoveries
 from tests.integration.webhooks.receiver import Receiver, Way, status
 from worker import uploads
-from worker.app import READ, READ_QUEUE, app, connect, ring
+from worker.app import READ, READ_QUEUE, connect, ring
 from worker.errors import StoreUnavailable
 from worker.jobs.request import JobRequest, parse_request
 from worker.store.endpoints import Endpoints
@@ -125,8 +126,7 @@ class Ward:
                 process.send_signal(signal.SIGCONT)
             process.kill()
             process.wait()
-        app.close()
-        app.amqp._producer_pool = None  # close() keeps it, and with it the connections to this broker
+        hang_up()
         pools.reset()
         self.database.close()
 

@@ -10,7 +10,7 @@ import torch
 
 from tests.benchmarks.agreement import agreement, prompts
 from tests.integration.engine.tiny import LICENSE, MIXED, save_tiny
-from tests.reasoners import read
+from tests.reasoners import read, submit
 from worker.engine.loop import EngineLoop
 from worker.engine.models.decoder import Decoder
 from worker.engine.models.in_flight import InFlightReasoner
@@ -95,8 +95,8 @@ def test_a_prompt_that_finds_no_memory_is_read_again(tiny):
     reasoner = InFlightReasoner(source(tiny, ""), rows=4, max_new_tokens=64)
     loop = EngineLoop(reasoner, rows=4)
     loop.start(DEVICE)
-    wanted = loop.submit(MIXED[2], Interrupt()).result(60).text
+    wanted = submit(loop, MIXED[2], Interrupt()).result(60).text
     reasoner._rows._decoder = greedy = Greedy(reasoner._rows._decoder)
-    assert loop.submit(MIXED[2], Interrupt()).result(60).text == wanted
+    assert submit(loop, MIXED[2], Interrupt()).result(60).text == wanted
     assert greedy.tries == 2
     assert loop.close(timeout=30)

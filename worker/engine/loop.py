@@ -54,7 +54,7 @@ class Progress:
 
 
 class EngineLoop:
-    """Start once, submit from any thread, close once."""
+    """Start once, prepare and ask from any thread, close once."""
 
     def __init__(self, reasoner: Reasoner, *, rows: int, clock: Callable[[], float] = time.monotonic) -> None:
         """At most `rows` answers are written side by side, and no more than the reasoner can take."""
@@ -80,23 +80,6 @@ class EngineLoop:
         self._thread = threading.Thread(target=self._run, args=(device,), name="engine", daemon=True)
         self._thread.start()
         return self._identity.result()
-
-    def submit(
-        self,
-        prompt: Prompt,
-        interrupt: Interrupt,
-        *,
-        priority: Priority = Priority.ROUTINE,
-        alone: bool = False,
-    ) -> Future[Completion]:
-        """Prepare and ask; whatever is wrong with the prompt, the future says."""
-        try:
-            prepared = self.prepare(prompt)
-        except PathlaneError as error:
-            future: Future[Completion] = Future()
-            future.set_exception(error)
-            return future
-        return self.ask(prepared, interrupt, priority=priority, alone=alone)
 
     def prepare(self, prompt: Prompt) -> Prepared:
         """In the asker's thread, which needs no row yet. Raises the typed error of a prompt that can never be

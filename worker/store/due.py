@@ -94,8 +94,8 @@ _TAKE: Final = (
 )
 _TAKEN: Final = _about(_TAKE.cte("taken"))
 _ABOUT: Final = _about(deliveries).where(deliveries.c.id == bindparam("delivery"))
-#: what came of an attempt; no row: another has begun since
-ATTEMPTED: Final = (
+#: write down what came of an attempt; no row: another has begun since
+RECORD: Final = (
     update(deliveries)
     .where(deliveries.c.id == bindparam("delivery"), deliveries.c.attempt == bindparam("of_attempt"))
     .where(stands(deliveries.c.status, DeliveryStatus.PENDING), deliveries.c.lease_until.is_not(None))

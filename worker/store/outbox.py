@@ -31,7 +31,7 @@ from worker.jobs.job import Job
 from worker.jobs.reading import Reading
 from worker.store.audit import entry, note, note_all
 from worker.store.base import stands
-from worker.store.due import ATTEMPTED, DUE, DUE_TO, deliveries, take
+from worker.store.due import DUE, DUE_TO, RECORD, deliveries, take
 from worker.store.endpoints import endpoint_of, endpoints
 from worker.store.session import Database, clock
 from worker.store.tables import DeliveryAttemptRow
@@ -158,7 +158,7 @@ class Outbox:
             "answered": outcome.http_status, "why": outcome.reason or None,
         }  # fmt: skip
         with self._database.write() as connection:
-            row = connection.execute(ATTEMPTED, values).one_or_none()
+            row = connection.execute(RECORD, values).one_or_none()
             if row is None:
                 raise LeaseLost
             connection.execute(_ATTEMPTED, self._attempt_row(delivery, outcome))

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.engine.tiny import LICENSE, MIXED, ask, picture, save_tiny
-from tests.reasoners import read
+from tests.reasoners import read, submit
 from worker.engine.loop import EngineLoop
 from worker.engine.models.decoder import Decoder
 from worker.engine.models.in_flight import InFlightReasoner
@@ -378,7 +378,7 @@ def test_a_prompt_that_finds_no_memory_is_read_once_more_with_fewer_beside_it(ro
     wanted = [ids(each) for each in results_of(rows, *PROMPTS[:5])]
     loop = failing_loop(torch.OutOfMemoryError(), when=lambda first, count: first + count > 3)
     with loop._changed:
-        futures = [loop.submit(prompt, Interrupt()) for prompt in PROMPTS[:5]]
+        futures = [submit(loop, prompt, Interrupt()) for prompt in PROMPTS[:5]]
     results = [future.result(60) for future in futures]
     assert [ids(each) for each in results] == wanted
     assert max(each.rows for each in results[3:]) <= 2
@@ -387,13 +387,13 @@ def test_a_prompt_that_finds_no_memory_is_read_once_more_with_fewer_beside_it(ro
 def test_a_prompt_that_never_finds_memory_fails_alone(rows, failing_loop):
     wanted = ids(results_of(rows, PROMPTS[0])[0])
     loop = failing_loop(torch.OutOfMemoryError(), when=lambda first, count: first == 0)
-    assert isinstance(loop.submit(PROMPTS[1], Interrupt()).exception(60), GpuOutOfMemory)
+    assert isinstance(submit(loop, PROMPTS[1], Interrupt()).exception(60), GpuOutOfMemory)
     reads = []
     loop = failing_loop(
         torch.OutOfMemoryError(), when=lambda *read: reads.append(read) or read[1] > 1 or len(reads) > 2
     )
     with loop._changed:
-        first, unlucky = (loop.submit(prompt, Interrupt()) for prompt in PROMPTS[:2])
+        first, unlucky = (submit(loop, prompt, Interrupt()) for prompt in PROMPTS[:2])
     assert isinstance(unlucky.exception(60), GpuOutOfMemory)
     assert unlucky.exception().retryable
     assert ids(first.result(60)) == wanted
@@ -404,7 +404,7 @@ def test_a_prompt_that_never_finds_memory_fails_alone(rows, failing_loop):
 
 def test_a_device_that_is_lost_stops_the_engine(rows, failing_loop):
     loop = failing_loop(torch.AcceleratorError("device-side assert", 710), when=lambda first, count: True)
-    error = loop.submit(PROMPTS[0], Interrupt()).exception(60)
+    error = submit(loop, PROMPTS[0], Interrupt()).exception(60)
     assert isinstance(error, EngineStopped)
     assert error.begun
     assert loop.progress().crashed
@@ -416,7 +416,7 @@ def test_mixed_prompts_of_every_kind_agree_with_the_reference_through_the_loop(t
     for reasoner in (ReferenceReasoner(source), InFlightReasoner(source, rows=3, max_new_tokens=64)):
         loop = EngineLoop(reasoner, rows=4)
         loop.start("cpu")
-        futures = [loop.submit(prompt, Interrupt()) for prompt in (*MIXED, *PROMPTS)]
+        futures = [submit(loop, prompt, Interrupt()) for prompt in (*MIXED, *PROMPTS)]
         answers.append([future.result(120) for future in futures])
         assert loop.close(timeout=30)
     assert [each.text for each in answers[0]] == [each.text for each in answers[1]]

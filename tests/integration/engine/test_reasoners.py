@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests import reasoners
 from tests.integration.engine.tiny import LICENSE, MIXED, ask, picture, save_tiny
+from tests.reasoners import submit
 from worker.engine.loop import EngineLoop
 from worker.engine.models.in_flight import InFlightReasoner
 from worker.engine.models.loading import Source
@@ -224,7 +225,7 @@ def test_a_device_that_is_not_there_is_refused(engine, folder):
 def test_the_loop_loads_and_reads_with_it(engine, folder):
     loop = EngineLoop(engine(folder, 784 * 16), rows=4)
     assert loop.start("cpu").model == "tiny"
-    futures = [loop.submit(prompt, Interrupt()) for prompt in MIXED]
+    futures = [submit(loop, prompt, Interrupt()) for prompt in MIXED]
     assert all(future.result(60).completion_tokens for future in futures)
     assert loop.close(timeout=30)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.engine.tiny import LICENSE, MIXED, ask, picture, save_tiny
-from tests.reasoners import read
+from tests.reasoners import read, submit
 from worker.engine.loop import EngineLoop
 from worker.engine.models.loading import Source
 from worker.engine.models.reference import ReferenceReasoner
@@ -65,7 +65,7 @@ def on_small_device(folder):
 def together(loop, prompts):
     """All are there before the first step."""
     with loop._changed:
-        futures = [loop.submit(prompt, Interrupt()) for prompt in prompts]
+        futures = [submit(loop, prompt, Interrupt()) for prompt in prompts]
     return [future.exception(60) or future.result() for future in futures]
 
 

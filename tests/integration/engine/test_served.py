@@ -19,7 +19,7 @@ from PIL import Image, ImageChops
 from tests.conftest import ROOT, missing
 from tests.integration.engine.model_server import MODEL, ModelServer
 from tests.integration.engine.tiny import LICENSE, ask, picture
-from tests.reasoners import read
+from tests.reasoners import read, submit
 from worker import reasoners
 from worker.engine.loop import EngineLoop
 from worker.engine.models import served_call
@@ -410,8 +410,8 @@ def test_a_case_that_fails_does_not_touch_the_one_beside_it(served):
     _, reasoner = served(plan)
     loop = EngineLoop(reasoner, rows=4)
     loop.start("auto")
-    bad = loop.submit(ask(picture(), question="bad"), Interrupt())
-    good = loop.submit(ask(picture(), question="good"), Interrupt())
+    bad = submit(loop, ask(picture(), question="bad"), Interrupt())
+    good = submit(loop, ask(picture(), question="good"), Interrupt())
     assert good.result(20).text == "good"
     with pytest.raises(PromptUnreadable):
         bad.result(20)
@@ -441,7 +441,7 @@ def test_what_was_asked_is_hung_up_on_when_everything_is_forgotten(served):
     server, reasoner = served(lambda handler, _: handler.until_left())
     loop = EngineLoop(reasoner, rows=4)
     loop.start("auto")
-    loop.submit(ask(picture()), Interrupt())
+    submit(loop, ask(picture()), Interrupt())
     server.until_asked()
     reasoner.clear()
     assert server.left.wait(5)

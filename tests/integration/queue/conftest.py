@@ -3,13 +3,14 @@
 import pytest
 import redis
 
-from worker.app import app, connect
+from tests.bell import hang_up
+from worker.app import connect
 
 
 @pytest.fixture
 def broker(broker_url):
-    app.amqp._producer_pool = None  # that of an earlier test goes to another broker
+    hang_up()  # that of an earlier test, whoever it was
     connect(broker_url)
     with redis.Redis.from_url(broker_url) as client:
         yield client
-    app.close()
+    hang_up()

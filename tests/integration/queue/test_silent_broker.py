@@ -5,6 +5,7 @@ import time
 import pytest
 
 from integrations import tasks
+from tests.bell import hang_up
 from tests.builders import a_reading, a_request
 from tests.faults.proxy import Link, server_of
 from worker.app import READ, READ_QUEUE, app, check_broker, connect, ring, ring_deliveries, ring_readers
@@ -27,13 +28,12 @@ def silent(link, monkeypatch):
     """Connected while the broker still answered."""
     limits = app.conf.broker_transport_options | {"socket_timeout": 1}
     monkeypatch.setitem(app.conf, "broker_transport_options", limits)
-    app.amqp._producer_pool = None
+    hang_up()
     connect(f"redis://127.0.0.1:{link.port}/0")
     assert ring(READ, queue=READ_QUEUE)
     link.swallow()
     yield link
-    app.close()
-    app.amqp._producer_pool = None
+    hang_up()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.reasoners import Whole
+from tests.reasoners import Whole, submit
 from worker.engine.loop import EngineLoop
 from worker.engine.reasoner import Completion, Finish, Identity, Interrupt, Prepared, Prompt
 from worker.errors import EngineStopped, GpuOutOfMemory, InternalError, ModelUnavailable, PromptUnreadable
@@ -87,24 +87,24 @@ def loop(echo):
 def held(loop, echo):
     """A request that is being read until the gate is opened."""
     echo.gate.clear()
-    future = loop.submit(ask("held"), Interrupt())
+    future = submit(loop, ask("held"), Interrupt())
     assert echo.reading.wait(5)
     return future
 
 
 def test_a_question_is_answered(loop):
-    assert loop.submit(ask("why"), Interrupt()).result(5).text == "why"
+    assert submit(loop, ask("why"), Interrupt()).result(5).text == "why"
 
 
 def test_the_thread_that_loads_is_the_thread_that_reads(loop, echo):
-    loop.submit(ask("why"), Interrupt()).result(5)
+    submit(loop, ask("why"), Interrupt()).result(5)
     assert len(echo.threads) == 1
     assert threading.current_thread() not in echo.threads
 
 
 def test_what_waits_shares_a_step_up_to_the_rows(loop, echo):
     first = held(loop, echo)
-    futures = [loop.submit(ask(str(number)), Interrupt()) for number in range(5)]
+    futures = [submit(loop, ask(str(number)), Interrupt()) for number in range(5)]
     echo.gate.set()
     assert [future.result(5).text for future in (first, *futures)] == ["held", "0", "1", "2", "3", "4"]
     assert echo.batches == [["held"], ["0", "1", "2"], ["3", "4"]]
@@ -112,7 +112,7 @@ def test_what_waits_shares_a_step_up_to_the_rows(loop, echo):
 
 def test_a_request_that_wants_to_be_alone_is_read_alone(loop, echo):
     held(loop, echo)
-    futures = [loop.submit(ask(str(number)), Interrupt(), alone=number == 1) for number in range(4)]
+    futures = [submit(loop, ask(str(number)), Interrupt(), alone=number == 1) for number in range(4)]
     echo.gate.set()
     assert [future.result(5).rows for future in futures] == [1, 1, 2, 2]
 
@@ -121,9 +121,9 @@ def test_what_was_cancelled_or_late_while_waiting_is_never_read(loop, echo):
     held(loop, echo)
     cancelled = Interrupt()
     futures = [
-        loop.submit(ask("unwanted"), cancelled),
-        loop.submit(ask("late"), Interrupt(deadline=time.monotonic())),
-        loop.submit(ask("wanted"), Interrupt()),
+        submit(loop, ask("unwanted"), cancelled),
+        submit(loop, ask("late"), Interrupt(deadline=time.monotonic())),
+        submit(loop, ask("wanted"), Interrupt()),
     ]
     cancelled.cancelled.set()
     echo.gate.set()
@@ -134,16 +134,16 @@ def test_what_was_cancelled_or_late_while_waiting_is_never_read(loop, echo):
 
 def test_a_future_that_its_owner_cancelled_is_never_read(loop, echo):
     held(loop, echo)
-    forgotten = loop.submit(ask("forgotten"), Interrupt())
+    forgotten = submit(loop, ask("forgotten"), Interrupt())
     assert forgotten.cancel()
     echo.gate.set()
-    loop.submit(ask("next"), Interrupt()).result(5)
+    submit(loop, ask("next"), Interrupt()).result(5)
     assert ["forgotten"] not in echo.batches
 
 
 def test_a_malformed_request_fails_alone(loop, echo):
     held(loop, echo)
-    good, bad = loop.submit(ask("good"), Interrupt()), loop.submit(ask("malformed"), Interrupt())
+    good, bad = submit(loop, ask("good"), Interrupt()), submit(loop, ask("malformed"), Interrupt())
     echo.gate.set()
     assert good.result(5).rows == 2
     assert isinstance(bad.exception(5), PromptUnreadable)
@@ -151,23 +151,23 @@ def test_a_malformed_request_fails_alone(loop, echo):
 
 def test_an_unforeseen_error_fails_its_own_request_and_the_loop_goes_on(loop, echo):
     held(loop, echo)
-    good, bad = loop.submit(ask("good"), Interrupt()), loop.submit(ask("break"), Interrupt())
+    good, bad = submit(loop, ask("good"), Interrupt()), submit(loop, ask("break"), Interrupt())
     echo.gate.set()
     assert isinstance(bad.exception(5), InternalError)
     assert good.result(5).rows == 1
-    assert loop.submit(ask("after"), Interrupt()).result(5).text == "after"
+    assert submit(loop, ask("after"), Interrupt()).result(5).text == "after"
 
 
 def test_a_typed_error_of_a_whole_step_is_tried_again_one_by_one(loop, echo):
     held(loop, echo)
-    futures = [loop.submit(ask(question), Interrupt()) for question in ("too big", "small")]
+    futures = [submit(loop, ask(question), Interrupt()) for question in ("too big", "small")]
     echo.gate.set()
     assert [future.result(5).text for future in futures] == ["too big", "small"]
 
 
 def test_closing_fails_what_waits_and_lets_the_running_step_end(loop, echo):
     running = held(loop, echo)
-    waiting = loop.submit(ask("waiting"), Interrupt())
+    waiting = submit(loop, ask("waiting"), Interrupt())
     assert not loop.close(timeout=0.01)
     assert isinstance(waiting.exception(5), EngineStopped)
     assert waiting.exception().retryable
@@ -178,7 +178,7 @@ def test_closing_fails_what_waits_and_lets_the_running_step_end(loop, echo):
 
 def test_after_closing_every_request_fails_at_once(loop):
     loop.close(timeout=5)
-    assert isinstance(loop.submit(ask("late"), Interrupt()).exception(0), EngineStopped)
+    assert isinstance(submit(loop, ask("late"), Interrupt()).exception(0), EngineStopped)
 
 
 @pytest.mark.parametrize("device", ["missing", "broken"])
@@ -186,7 +186,7 @@ def test_a_model_that_cannot_be_loaded_says_so_at_start_and_closes_the_loop(echo
     loop = EngineLoop(echo, rows=1)
     with pytest.raises(ModelUnavailable):
         loop.start(device)
-    assert isinstance(loop.submit(ask("why"), Interrupt()).exception(5), EngineStopped)
+    assert isinstance(submit(loop, ask("why"), Interrupt()).exception(5), EngineStopped)
     assert loop.close(timeout=5)
 
 
@@ -213,8 +213,8 @@ def test_an_engine_that_ends_by_itself_says_so_and_tells_its_suspects_from_those
     loop.start("cpu")
     held(loop, echo)
     guilty = Interrupt()
-    suspects = [loop.submit(ask(question), guilty), loop.submit(ask("beside"), Interrupt())]
-    waiting = loop.submit(ask("behind"), Interrupt(), alone=True)
+    suspects = [submit(loop, ask(question), guilty), submit(loop, ask("beside"), Interrupt())]
+    waiting = submit(loop, ask("behind"), Interrupt(), alone=True)
     echo.gate.set()
     assert [future.exception(5).begun for future in suspects] == [True, True]
     assert waiting.exception(5).begun is False
@@ -222,7 +222,7 @@ def test_an_engine_that_ends_by_itself_says_so_and_tells_its_suspects_from_those
     assert loop.progress().crashed
     assert any(interrupt is guilty for interrupt in loop.progress().in_step)
     assert echo.batches == [["held"], [question, "beside"]], "nothing is read again on a lost device"
-    assert loop.submit(ask("late"), Interrupt()).exception(5).begun is False
+    assert submit(loop, ask("late"), Interrupt()).exception(5).begun is False
 
 
 def test_a_loop_that_was_closed_has_not_crashed(echo):
@@ -235,9 +235,9 @@ def test_a_loop_that_was_closed_has_not_crashed(echo):
 def test_progress_says_whose_reading_shares_the_step(loop, echo):
     echo.gate.clear()
     inside = Interrupt()
-    future = loop.submit(ask("inside"), inside)
+    future = submit(loop, ask("inside"), inside)
     assert echo.reading.wait(5)
-    loop.submit(ask("waiting"), Interrupt())
+    submit(loop, ask("waiting"), Interrupt())
     assert [interrupt is inside for interrupt in loop.progress().in_step] == [True]
     echo.gate.set()
     future.result(5)
@@ -317,7 +317,7 @@ def settle(loop, in_step):
 
 def test_who_is_done_leaves_and_who_waits_takes_the_place_while_others_write_on(stepping, words):
     with stepping._changed:
-        long, short, waiting = (stepping.submit(ask(text), Interrupt()) for text in ("a b c d", "a", "a b"))
+        long, short, waiting = (submit(stepping, ask(text), Interrupt()) for text in ("a b c d", "a", "a b"))
     words.steps.release(1)
     assert short.result(5).text == "a"
     words.steps.release(2)
@@ -330,10 +330,10 @@ def test_who_is_done_leaves_and_who_waits_takes_the_place_while_others_write_on(
 
 def test_stat_takes_the_place_of_a_routine_case_which_then_goes_on(stepping, words):
     with stepping._changed:
-        first, second = (stepping.submit(ask("a b c"), Interrupt()) for _ in range(2))
+        first, second = (submit(stepping, ask("a b c"), Interrupt()) for _ in range(2))
     words.steps.release(1)
     settle(stepping, 2)
-    stat = stepping.submit(ask("x"), Interrupt(), priority=Priority.STAT)
+    stat = submit(stepping, ask("x"), Interrupt(), priority=Priority.STAT)
     words.steps.release(2)
     assert stat.result(5).text == "x"
     assert not second.done()
@@ -353,7 +353,7 @@ def test_steps_in_which_nothing_moves_are_no_progress(words):
 
     loop, interrupt = EngineLoop(Silent(), rows=1), Interrupt()
     loop.start("cpu")
-    future = loop.submit(ask("a"), interrupt)
+    future = submit(loop, ask("a"), interrupt)
     settle(loop, 1)
     stamp = loop.progress().at
     time.sleep(0.05)
@@ -370,23 +370,23 @@ def test_steps_in_which_nothing_moves_are_no_progress(words):
 
 def test_a_prompt_is_prepared_by_who_asks(stepping, words):
     words.steps.release(1)
-    stepping.submit(ask("a"), Interrupt()).result(5)
+    submit(stepping, ask("a"), Interrupt()).result(5)
     assert words.preparers == {threading.current_thread()}
 
 
 @pytest.mark.parametrize("question", ["malformed", "torn"])
 def test_what_cannot_be_prepared_fails_before_it_waits(stepping, question):
-    assert isinstance(stepping.submit(ask(question), Interrupt()).exception(0), PromptUnreadable)
+    assert isinstance(submit(stepping, ask(question), Interrupt()).exception(0), PromptUnreadable)
 
 
 def test_more_samples_than_rows_are_refused(stepping):
     wide = Prompt(images=(), question="a", style=Style.COT, max_new_tokens=8, samples=3)
-    assert isinstance(stepping.submit(wide, Interrupt()).exception(0), PromptUnreadable)
+    assert isinstance(submit(stepping, wide, Interrupt()).exception(0), PromptUnreadable)
 
 
 def test_a_step_that_fails_is_begun_again_one_by_one(stepping, words):
     with stepping._changed:
-        both = [stepping.submit(ask(text), Interrupt()) for text in ("a b c d", "c d e f")]
+        both = [submit(stepping, ask(text), Interrupt()) for text in ("a b c d", "c d e f")]
     words.steps.release(1)
     settle(stepping, 2)
     words.failure = ZeroDivisionError()
@@ -398,18 +398,18 @@ def test_a_step_that_fails_is_begun_again_one_by_one(stepping, words):
 def test_a_step_that_finds_no_memory_is_begun_again_with_half_the_rows(stepping, words):
     words.failure = GpuOutOfMemory()
     with stepping._changed:
-        both = [stepping.submit(ask(text), Interrupt()) for text in ("a", "b")]
+        both = [submit(stepping, ask(text), Interrupt()) for text in ("a", "b")]
     words.steps.release(3)
     assert [future.result(5).rows for future in both] == [1, 1]
 
 
 def test_closing_lets_what_has_begun_end_though_it_takes_many_steps(stepping, words):
     with stepping._changed:
-        running = stepping.submit(ask("a b c"), Interrupt())
+        running = submit(stepping, ask("a b c"), Interrupt())
     words.steps.release(1)
     settle(stepping, 1)
     with stepping._changed:
-        alone = stepping.submit(ask("z"), Interrupt(), alone=True)
+        alone = submit(stepping, ask("z"), Interrupt(), alone=True)
         assert not stepping.close(timeout=0)
     assert alone.exception(5).begun is False
     words.steps.release(10)
@@ -419,10 +419,10 @@ def test_closing_lets_what_has_begun_end_though_it_takes_many_steps(stepping, wo
 def test_what_is_put_aside_when_the_engine_ends_is_no_suspect(words):
     loop = EngineLoop(words, rows=1)
     loop.start("cpu")
-    aside = loop.submit(ask("a b c d e"), Interrupt())
+    aside = submit(loop, ask("a b c d e"), Interrupt())
     words.steps.release(1)
     settle(loop, 1)
-    guilty = loop.submit(ask("device lost"), Interrupt(), priority=Priority.STAT)
+    guilty = submit(loop, ask("device lost"), Interrupt(), priority=Priority.STAT)
     words.steps.release(2)
     assert guilty.exception(5).begun is True
     assert aside.exception(5).begun is False
@@ -432,9 +432,9 @@ def test_what_is_put_aside_when_the_engine_ends_is_no_suspect(words):
 def test_the_time_of_a_step_is_divided_among_those_who_were_in_it(loop, echo):
     """By their rows: what all of them are told adds up to what passed."""
     echo.gate.clear()
-    first = loop.submit(ask("alone"), Interrupt())
+    first = submit(loop, ask("alone"), Interrupt())
     assert echo.reading.wait(5)
-    others = [loop.submit(ask(question), Interrupt()) for question in ("a", "b")]
+    others = [submit(loop, ask(question), Interrupt()) for question in ("a", "b")]
     began = time.monotonic()
     time.sleep(0.2)
     echo.gate.set()
