@@ -15,7 +15,7 @@ from tests import transformers_serve
 from tests.acceptance.conftest import Up
 from tests.conftest import ROOT, missing
 from tests.integration.engine.tiny import LICENSE, ask, picture, save_tiny
-from tests.reasoners import read
+from tests.reasoners import read, submit
 from worker.engine.loop import EngineLoop
 from worker.engine.models.demo import CHECKPOINT
 from worker.engine.models.loading import Source
@@ -101,7 +101,7 @@ def test_an_answer_that_is_cut_in_the_middle_keeps_its_text_and_sets_the_server_
     rambling, cut = reasoner_at(url, RAMBLING), Cut(how)
     loop = EngineLoop(rambling, rows=4)
     loop.start("auto")
-    future = loop.submit(ask(picture(), limit=1000), cut)
+    future = submit(loop, ask(picture(), limit=1000), cut)
     while _written(rambling) <= 20:
         assert not future.done()
         time.sleep(0.02)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -75,8 +77,12 @@ def scp(start):
     return start()
 
 
-@pytest.fixture(scope="session")
-def dcmtk():
+@pytest.fixture
+def dcmtk(monkeypatch):
+    """Found outside of the environment, where pynetdicom has put other programs under the same names."""
+    own = Path(sys.executable).parent
+    outside = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != own]
+    monkeypatch.setenv("PATH", os.pathsep.join(outside))
     for program in DCMTK:
         if shutil.which(program) is None:
             missing("dcmtk (apt-get install dcmtk)")
