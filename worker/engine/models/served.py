@@ -161,10 +161,11 @@ class ServedReasoner:
     def step(
         self, enter: Sequence[Ask], _pause: Sequence[Ask], on_move: Callable[[], None] = lambda: None
     ) -> list[tuple[Ask, Result]]:
+        # Counted before they begin: a call may be over before the next line.
+        rows = sum(asked.open for asked in self._asked.values()) + sum(ask.prepared.samples for ask in enter)
         for ask in enter:
             calls = [self._call(ask, sample) for sample in range(ask.prepared.samples)]
             self._asked[ask] = _Asked(ask, calls)
-        rows = sum(asked.open for asked in self._asked.values())
         for asked in self._asked.values():
             asked.most_rows = max(asked.most_rows, rows)
         self._changed.wait(LOOK_SECONDS)
