@@ -9,6 +9,7 @@ inside the timing for every engine, or with `--inputs outside` before it for eve
     python -m tests.benchmarks --only in-flight --slots 32    one engine
     python -m tests.benchmarks --only in-flight whole --database postgresql --repeat 3
     python -m tests.benchmarks --only in-flight whole --workload long --cases 64   answers of 512 to 1536 tokens
+    python -m tests.benchmarks --only in-flight whole --pace 3.4 24   as if a GPU did the model's work
     python -m tests.benchmarks --json > figures.json
 
 Answers are compared with the quickstart loop's, letter for letter. `CPU s` is of the process that has the model,
@@ -42,7 +43,7 @@ def main() -> int:
     torch.set_num_threads(plan.threads)
     facts = machine.described("tests.benchmarks", sys.argv[1:]) | {
         "run": f"{plan.model[0]}, {plan.device}, {torch.get_num_threads()} thread(s) for tensors, inputs prepared "
-        f"{plan.inputs} the timing, best of {plan.repeat}"
+        f"{plan.inputs} the timing, best of {plan.repeat}{_paced(plan)}"
     }
     if not as_json:
         print(machine.printed(facts), flush=True)
@@ -63,6 +64,13 @@ def main() -> int:
     return status
 
 
+def _paced(plan: Plan) -> str:
+    if not plan.pace:
+        return ""
+    step, prompt = plan.pace
+    return f"; in-flight and whole at the pace of a device: {step:g} ms a step, {prompt:g} ms a prompt"
+
+
 def _plan() -> tuple[Plan, bool]:
     given = _parser().parse_args()
     if given.quick:
@@ -72,7 +80,7 @@ def _plan() -> tuple[Plan, bool]:
         engines=given.only, workloads=given.workload, slots=given.slots, static=given.static,
         databases=given.database, cases=given.cases, stat=given.stat, inputs=given.inputs, backlog=given.backlog,
         repeat=given.repeat, threads=given.threads, model=(given.model, given.license),
-        device=devices.choose(given.device),
+        device=devices.choose(given.device), pace=given.pace,
     )  # fmt: skip
     return plan, given.json
 
@@ -103,6 +111,10 @@ def _add_conditions(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--model", default="demo", help="a folder or hub id (demo)")
     how.add_argument("--license", default="", help="that you accept for it")
     how.add_argument("--device", default="cpu", help="auto, cpu or cuda:N (cpu)")
+    how.add_argument(
+        "--pace", nargs=2, type=float, default=[], metavar=("STEP", "PROMPT"),
+        help="milliseconds of a device that costs no core; in-flight and whole only",
+    )  # fmt: skip
     how.add_argument("--json", action="store_true")
 
 

@@ -1,6 +1,6 @@
 """The real worker program, whose answers are as long as a benchmark says, and which says what it spends.
 
-In: PATHLANE_* as ever; BENCH_LENGTHS, a JSON file: question -> tokens; BENCH_NOTES, a file. Out: what
+In: PATHLANE_* as ever; BENCH_LENGTHS, a JSON file: question -> tokens; BENCH_NOTES, a file; BENCH_PACE. Out: what
 `python -m worker` does; and in that file, ten times a second, how many steps the model has made and the CPU
 seconds that its readers have spent on each stage. All else is the product's.
 """
@@ -19,11 +19,13 @@ from pathlib import Path
 
 import worker.__main__ as program
 from tests.benchmarks.flight import Counted
+from tests.benchmarks.paced import paced
 from worker.engine.loop import EngineLoop
 from worker.store.jobs import Jobs
 
 LENGTHS = json.loads(Path(os.environ["BENCH_LENGTHS"]).read_text())
 NOTES = Path(os.environ["BENCH_NOTES"])
+PACE = [float(milliseconds) for milliseconds in os.environ["BENCH_PACE"].split()]
 SECONDS = 0.1
 
 spent = Counter()
@@ -63,7 +65,7 @@ def main():
     make = program._reasoner
 
     def counted(settings):
-        reasoner = Counted(make(settings))
+        reasoner = Counted(paced(make(settings), PACE))
         reasoner.prepare = accounted("prepare", reasoner.prepare)
         threading.Thread(target=note, args=(reasoner,), daemon=True).start()
         return reasoner

@@ -15,6 +15,7 @@ from tests import transformers_serve
 from tests.benchmarks.figures import QUICKSTART, Measured, best
 from tests.benchmarks.flight import Counted, Flight
 from tests.benchmarks.loops import Loops, Texts, batches
+from tests.benchmarks.paced import paced
 from tests.benchmarks.served import SERVED, forced_at
 from tests.benchmarks.whole import Cost, Whole
 from tests.benchmarks.workload import LONG, Case, cases, tokens_of
@@ -52,6 +53,8 @@ class Plan:
     #: and the licence that was accepted for it
     model: tuple[str, str]
     device: str
+    #: milliseconds of a step and of a prompt, of a device that costs no core; none: the device itself
+    pace: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +116,11 @@ def _static(plan: Plan, work: Work) -> Iterator[Entry]:
 def _in_flight(plan: Plan, work: Work) -> Iterator[Entry]:
     model, license_accepted = plan.model
     source = Source(model=model, license_accepted=license_accepted, max_pixels=MAX_PIXELS)
-    yield from _alone(
-        plan, work, "in-flight", lambda slots: InFlightReasoner(source, rows=slots, max_new_tokens=LONG[1])
-    )
+
+    def make(slots: int) -> Reasoner:
+        return paced(InFlightReasoner(source, rows=slots, max_new_tokens=LONG[1]), plan.pace)
+
+    yield from _alone(plan, work, "in-flight", make)
 
 
 def _alone(plan: Plan, work: Work, name: str, make: Callable[[int], Reasoner]) -> Iterator[Entry]:
@@ -136,7 +141,7 @@ def _whole(plan: Plan, work: Work) -> Iterator[Entry]:
     warm_up = [Case(name=f"warm-up {number}", number=number, tokens=32) for number in range(16)]
     known = [case for asked in (warm_up, *work.values()) for case in asked]
     for kind, slots in itertools.product(plan.databases, plan.slots):
-        with Whole(kind, slots, plan.device, plan.model).open(known) as whole:
+        with Whole(kind, slots, plan.device, plan.model, plan.pace).open(known) as whole:
             whole.read(warm_up, lambda _: None, backlog=False)
             for shape, asked in work.items():
                 yield Entry(

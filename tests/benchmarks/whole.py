@@ -81,7 +81,10 @@ def database_of(kind: str) -> Iterator[tuple[str, list[int]]]:
 class Whole:
     """One installation with one worker. Use as `with Whole(...).open()`."""
 
-    def __init__(self, kind: str, slots: int, device: str, model: tuple[str, str]) -> None:
+    def __init__(
+        self, kind: str, slots: int, device: str, model: tuple[str, str], pace: Sequence[float] = ()
+    ) -> None:
+        self._pace = pace
         self._kind, self._slots, self._device, self._model = kind, slots, device, model
         self._receiver = Receiver()
         self._receiver.will(status(204))
@@ -194,7 +197,8 @@ class Whole:
             "WEBHOOK_HOSTS": "127.0.0.0/8", "WEBHOOK_PLAIN_HTTP": "true",
         }  # fmt: skip
         files = {"BENCH_LENGTHS": self._folder / "lengths", "BENCH_NOTES": self._folder / "notes"}
-        settings = {f"PATHLANE_{name}": value for name, value in own.items()} | files
+        pace = {"BENCH_PACE": " ".join(map(str, self._pace))}
+        settings = {f"PATHLANE_{name}": value for name, value in own.items()} | files | pace
         return given | {name: str(value) for name, value in settings.items()}
 
     def _until(self, condition: Callable[[], object]) -> None:
@@ -213,6 +217,7 @@ class Whole:
         stages = self._notes()["stages"]
         served = [process for pid in self._served_by for process in _family(pid)]
         others = [*(part for name, part in self._processes.items() if name != "worker"), *served]
+        others += self._processes["worker"].children(recursive=True)
         return Cost(
             worker=_cpu(self._processes["worker"]),
             others=sum(map(_cpu, others)) + time.process_time(),

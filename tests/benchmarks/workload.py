@@ -22,6 +22,8 @@ SHORTEST, LONGEST = 16, 256
 #: of the long answers, as reasoning at length is
 LONG = (512, 1536)
 SIZES = ((224, 224), (168, 252), (112, 112), (336, 140))
+#: of Patho-R1's answers, and of a picture that gives it 1,296 tokens
+REPORT, LARGE = (200, 400), ((1008, 1008),)
 STAINS = tuple(stain.value for stain in Stain)
 
 
@@ -39,7 +41,14 @@ def long(chance: random.Random) -> int:
     return chance.randint(*LONG)
 
 
-LENGTHS: dict[str, Callable[[random.Random], int]] = {"uniform": uniform, "skewed": skewed, "long": long}
+def report(chance: random.Random) -> int:
+    """About a large picture, at the size in which the real model would be shown it."""
+    return chance.randint(*REPORT)
+
+
+LENGTHS: dict[str, Callable[[random.Random], int]] = {
+    "uniform": uniform, "skewed": skewed, "long": long, "report": report,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,7 @@ class Case:
     name: str
     number: int
     tokens: int
+    sizes: Sequence[tuple[int, int]] = SIZES
 
     @property
     def question(self) -> str:
@@ -61,7 +71,7 @@ class Case:
 
     @cached_property
     def picture(self) -> Image.Image:
-        width, height = SIZES[self.number % len(SIZES)]
+        width, height = self.sizes[self.number % len(self.sizes)]
         return Image.fromarray(draw_tile(np.random.default_rng(self.number), width, height).pixels)
 
     def prompt(self) -> Prompt:
@@ -78,7 +88,11 @@ class Case:
 def cases(shape: str, count: int, *, seed: int = 1) -> list[Case]:
     """Raises KeyError for a shape that is not in `LENGTHS`."""
     chance, length = random.Random(seed), LENGTHS[shape]
-    return [Case(name=f"{shape} {number}", number=number, tokens=length(chance)) for number in range(count)]
+    sizes = LARGE if shape == "report" else SIZES
+    return [
+        Case(name=f"{shape} {number}", number=number, tokens=length(chance), sizes=sizes)
+        for number in range(count)
+    ]
 
 
 def tokens_of(asked: Sequence[Case]) -> int:

@@ -10,7 +10,7 @@ from tests.benchmarks import bandwidth
 from tests.benchmarks.flight import in_threads
 from tests.benchmarks.loops import batches
 from tests.benchmarks.real_model import built, opening
-from tests.benchmarks.workload import LENGTHS, LONG, LONGEST, SHORTEST, SIZES, cases, tokens_of
+from tests.benchmarks.workload import LARGE, LENGTHS, LONG, LONGEST, SHORTEST, SIZES, cases, tokens_of
 
 
 @pytest.mark.parametrize("shape", LENGTHS)
@@ -49,7 +49,7 @@ def test_no_two_cases_have_the_same_question():
 
 
 def test_no_engine_has_to_scale_a_picture():
-    assert all(side % 28 == 0 for size in SIZES for side in size)
+    assert all(side % 28 == 0 for size in (*SIZES, *LARGE) for side in size)
 
 
 def test_batches_keep_the_order_and_lose_nobody():
