@@ -6,18 +6,13 @@ cannot be kept is done without: a reading is worth more than its illustration.
 
 from __future__ import annotations
 
-import io
-import zlib
 from collections.abc import Sequence
 
 from worker import log, uploads
 from worker.errors import PathlaneError
+from worker.imaging.png import png_of
 from worker.imaging.source import Patch
 from worker.settings import ImagingSettings
-
-#: zlib's fastest, and no search for what repeats but in a row: tissue has little of that, so it takes three
-#: quarters of the time and no more room. A worker must not be kept from its next case.
-COMPRESS_LEVEL, COMPRESS_TYPE = 1, zlib.Z_RLE
 
 logger = log.get(__name__)
 
@@ -37,8 +32,5 @@ def _keep(patch: Patch, settings: ImagingSettings) -> None:
     digest, width = patch.record.pixels_digest, patch.record.width
     if uploads.use_patch(settings.uploads_dir, digest, width):
         return
-    png = io.BytesIO()
-    patch.pixels.save(png, "PNG", compress_level=COMPRESS_LEVEL, compress_type=COMPRESS_TYPE)
-    uploads.keep_patch(
-        settings.uploads_dir, digest, width, png.getvalue(), reserve_bytes=settings.uploads_reserve_bytes
-    )
+    png = png_of(patch.pixels)
+    uploads.keep_patch(settings.uploads_dir, digest, width, png, reserve_bytes=settings.uploads_reserve_bytes)
