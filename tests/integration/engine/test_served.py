@@ -93,6 +93,27 @@ def test_the_question_is_that_of_the_local_engines_with_its_picture_unchanged(se
     assert ImageChops.difference(sent, image.convert("RGB")).getbbox() is None
 
 
+class AtOnce(ServedReasoner):
+    """Each call is over before the next line of the reasoner runs."""
+
+    def _call(self, ask, sample):
+        call = super()._call(ask, sample)
+        while not call.is_over:
+            time.sleep(0.001)
+        return call
+
+
+def test_an_answer_that_is_there_at_once_was_a_row_too(served):
+    server, _ = served()
+    reasoner = AtOnce(
+        Served(model=MODEL, license_accepted=LICENSE, max_pixels=1_003_520, max_new_tokens=512),
+        Server(url=server.url, plain_http=True, silence_seconds=20),
+        rows=4,
+    )
+    results = read(reasoner, [ask(picture(number)) for number in range(2)])
+    assert [result.rows for result in results] == [2, 2]
+
+
 @settings(deadline=None)  # the first one imports torch
 @given(width=st.integers(30, 5000), height=st.integers(30, 5000), most=st.integers(28 * 28 * 200, 12_845_056))
 def test_sizes_are_those_of_the_library_that_the_local_engines_scale_with(width, height, most):
